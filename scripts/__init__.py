@@ -1,0 +1,1 @@
+"""One file, one artefact. Each runs alone: python -m scripts.NAME --help."""

@@ -1,0 +1,53 @@
+"""What the scripts share: command line from a dataclass, one-line errors, a progress bar."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tyro
+
+from lib.errors import UserError
+
+
+def run[Config](
+    main: Callable[[Config], Any],
+    config: type[Config],
+    recipes: Mapping[str, Config] | None = None,
+) -> None:
+    """Parse the command line into `config`, call `main` with it and exit.
+
+    Args:
+        main: the script's work; errors it raises as UserError or OSError become one line, exit 2.
+        config: a dataclass; its fields are the options, its attribute docstrings their help.
+        recipes: named sets of defaults, chosen by `--recipe`; a flag overrides its default.
+    """
+    try:
+        main(parse(config, sys.argv[1:], recipes))
+    except UserError as error:
+        sys.exit(_fail(str(error)))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_fail(f"{where}{error.strerror or error}"))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse[Config](
+    config: type[Config], argv: list[str], recipes: Mapping[str, Config] | None = None
+) -> Config:
+    """The options that a command line gives; an unknown flag exits with the parser's own words."""
+    if not recipes:
+        return tyro.cli(config, args=argv)
+    chosen = next(iter(recipes))
+    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+        if flag == "--recipe" and value in recipes:
+            chosen = value
+        elif flag.startswith("--recipe=") and flag.partition("=")[2] in recipes:
+            chosen = flag.partition("=")[2]
+    return tyro.cli(config, args=argv, default=recipes[chosen])
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
