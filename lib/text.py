@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
@@ -115,6 +116,11 @@ def read_split(folder: Path, split: str) -> pd.DataFrame:
         raise UserError(f"{path} is missing or damaged; scripts.prepare_text --force makes it")
     text = {"label": str, "premise": str, "hypothesis": str}
     return pd.read_csv(path, keep_default_na=False, dtype=text)
+
+
+def n_words(texts: pd.Series) -> np.ndarray:
+    """(N,) how many words, parted by white space, each text has."""
+    return np.array([len(text.split()) for text in texts])
 
 
 def _identify(path: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ CHUNK = 2048  # pairs handed to the tokenizer at a time
 LIMIT_SEED = 44
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class TokenSplit:
     """One split: its rows' tokens, one after another, and what belongs to each of its N rows.
 
@@ -64,7 +64,7 @@ class TokenSplit:
         import torch
 
         lengths = self.lengths[rows][:, None]
-        position = np.arange(lengths.max())
+        position = np.arange(lengths.max(initial=0))
         real = position < lengths
         places = np.where(real, self.starts[rows][:, None] + position, 0)
         batch = {"input_ids": np.where(real, self.tokens[places], self.pad_id)}
