@@ -1,0 +1,276 @@
+"""Changes to a classifier before it trains: fewer layers, fewer heads, frozen parts; and its files.
+
+Every caller goes through `build`: load strictly → truncate → remove heads → freeze. Device,
+compilation, DDP and the optimizer come after it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lib import files, models
+from lib.errors import UserError
+from lib.models import Classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Everything but the weights that makes a classifier what it is.
+
+    Attributes:
+        encoder: the configuration of the whole pretrained encoder, as in its config.json.
+        labels: class names, in the order of the logits.
+        pooling: of hidden states over time, see Classifier.
+        head: `linear` or `mlp`.
+        dropout: before the head's last layer.
+        keep_layers: layers 0 .. keep_layers - 1 exist; None keeps all.
+        read_layers: layers that are computed, where that is fewer than exist.
+        heads: layer → original indices of the heads it keeps, where that is not all.
+        frozen_embeddings: whether what lies below the first layer is frozen.
+        frozen_layers: 0-based layers that are frozen.
+    """
+
+    encoder: dict[str, Any]
+    labels: tuple[str, ...]
+    pooling: str = "cls"
+    head: str = "linear"
+    dropout: float = 0.1
+    keep_layers: int | None = None
+    read_layers: int | None = None
+    heads: Mapping[int, tuple[int, ...]] | None = None
+    frozen_embeddings: bool = False
+    frozen_layers: tuple[int, ...] = ()
+
+    @property
+    def n_layers(self) -> int:
+        """Layers that exist after truncation."""
+        whole = int(self.encoder["num_hidden_layers"])
+        return whole if self.keep_layers is None else self.keep_layers
+
+    def kept_heads(self) -> list[list[int]]:
+        """For each layer that exists, the original indices of the heads it keeps."""
+        every = tuple(range(self.encoder["num_attention_heads"]))
+        return [list((self.heads or {}).get(layer, every)) for layer in range(self.n_layers)]
+
+
+def build(spec: Spec, *, model: Path | None = None, best: Path | None = None) -> Classifier:
+    """The classifier that `spec` describes, on the CPU, with weights from one of two places.
+
+    Args:
+        spec: what to build.
+        model: a folder with the pretrained encoder; the head gets fresh weights from torch's
+            generator, so seed it before.
+        best: a run's `best/` folder, whose classifier `spec` equals or narrows (fewer layers,
+            fewer heads); its weights, the head's too, are taken.
+
+    Raises:
+        UserError: if weights are missing or misshapen, or the spec asks for what is not there.
+    """
+    if (model is None) == (best is None):
+        raise ValueError("weights come from `model` or from `best`")
+    if model is not None:
+        classifier = _classifier(spec, models.load_encoder(model))
+    else:
+        assert best is not None
+        classifier = _load(best)
+    truncate(classifier, spec.n_layers)
+    keep_heads(classifier, spec.kept_heads())
+    classifier.read_layers = spec.read_layers or spec.n_layers
+    freeze(classifier, embeddings=spec.frozen_embeddings, layers=spec.frozen_layers)
+    return classifier
+
+
+def save(folder: Path, classifier: Classifier, spec: Spec, *, record: Mapping[str, Any]) -> None:
+    """Write `model.safetensors` and the `model.json` that rebuilds the classifier, whole or not.
+
+    Args:
+        folder: `best/` of a run; replaced if it exists.
+        classifier: what `build` made of `spec`, trained.
+        spec: how to rebuild it.
+        record: what else to write down: step, validation metric, seed.
+    """
+    with files.staged_folder(folder) as staged:
+        weights = {key: value.contiguous() for key, value in classifier.state_dict().items()}
+        save_file(weights, staged / "model.safetensors")
+        sha256 = files.sha256(staged / "model.safetensors")
+        files.write_json(staged / "model.json", {"spec": asdict(spec), "sha256": sha256, **record})
+
+
+def read_spec(folder: Path) -> tuple[Spec, dict[str, Any]]:
+    """The spec in a `best/` folder, and all of its model.json.
+
+    Raises:
+        UserError: if it is missing or damaged.
+    """
+    record = files.read_json(folder / "model.json")
+    try:
+        fields: dict[str, Any] = dict(record["spec"])
+        heads = fields.pop("heads")
+        for key in ("labels", "frozen_layers"):
+            fields[key] = tuple(fields[key])
+        spec = Spec(
+            **fields,
+            heads=None if heads is None else {int(k): tuple(v) for k, v in heads.items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'model.json'} is damaged: {error!r}") from None
+    return spec, record
+
+
+def truncate(classifier: Classifier, n_layers: int) -> None:
+    """Keep the first `n_layers` layers of the encoder.
+
+    Raises:
+        UserError: if the encoder has fewer.
+    """
+    have = len(classifier.layers)
+    if not 1 <= n_layers <= have:
+        raise UserError(f"cannot keep {n_layers} layers: the encoder has {have}")
+    del classifier.layers[n_layers:]
+    del classifier.kept_heads[n_layers:]
+    classifier.encoder.config.num_hidden_layers = n_layers
+    classifier.read_layers = n_layers
+
+
+def remove_heads(classifier: Classifier, heads: Iterable[tuple[int, int]]) -> None:
+    """Remove heads physically: rows of query, key and value, columns of the output projection.
+
+    The result equals the whole model with those heads' outputs set to zero; a layer may lose all.
+
+    Args:
+        classifier: changed in place.
+        heads: (layer, head) pairs, 0-based, heads by their original index.
+
+    Raises:
+        UserError: if there is no such head any more.
+    """
+    kept = [list(heads_of) for heads_of in classifier.kept_heads]
+    for layer, head in sorted(set(heads)):
+        if not 0 <= layer < len(kept) or head not in kept[layer]:
+            raise UserError(f"there is no head {layer}:{head} to remove")
+        kept[layer].remove(head)
+    keep_heads(classifier, kept)
+
+
+def keep_heads(classifier: Classifier, kept: Sequence[Collection[int]]) -> None:
+    """Remove every head that is not in `kept` (for each layer, original indices).
+
+    Raises:
+        UserError: if a head to keep is not there.
+    """
+    config = classifier.encoder.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    for layer, (have, keep) in enumerate(zip(classifier.kept_heads, kept, strict=True)):
+        if not set(keep) <= set(have):
+            raise UserError(f"layer {layer} has heads {have}; cannot keep {sorted(keep)}")
+        if len(keep) == len(have):
+            continue
+        order = [head for head in have if head in keep]
+        starts = torch.tensor([have.index(head) * width for head in order], dtype=torch.long)
+        rows = (starts[:, None] + torch.arange(width)).flatten()
+        for linear in classifier.query_key_value(layer):
+            _slice(linear, rows, dim=0)
+        _slice(classifier.attention_output(layer), rows, dim=1)
+        classifier.kept_heads[layer] = order
+
+
+def freeze(classifier: Classifier, *, embeddings: bool, layers: Iterable[int]) -> None:
+    """Freeze parts: no gradients, and eval mode also while the rest trains, so no dropout there.
+
+    Layers above the last one that is computed get no gradients either: nothing reaches them.
+
+    Args:
+        classifier: changed in place; what was frozen before is unfrozen first.
+        embeddings: whether to freeze what lies below the first layer.
+        layers: 0-based layers to freeze.
+
+    Raises:
+        UserError: if there is no such layer.
+    """
+    chosen = set(layers)
+    n_layers = len(classifier.layers)
+    if not chosen <= set(range(n_layers)):
+        raise UserError(f"cannot freeze layers {sorted(chosen)}: the encoder has {n_layers}")
+    classifier.requires_grad_(True)
+    frozen = list(classifier.embeddings) if embeddings else []
+    frozen += [classifier.layers[i] for i in sorted(chosen)]
+    frozen += list(classifier.layers[classifier.read_layers :])
+    for parameter in models.parameters(frozen):
+        parameter.requires_grad_(False)
+    classifier.frozen = frozen
+    classifier.prefix_layers = None
+    if embeddings:
+        ahead = 0
+        while ahead in chosen:
+            ahead += 1
+        classifier.prefix_layers = min(ahead, classifier.read_layers)
+    classifier.train(classifier.training)
+
+
+def count_parameters(classifier: Classifier) -> tuple[int, int]:
+    """(all parameters, those that learn)."""
+    every = list(classifier.parameters())
+    return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
+
+
+def n_layers_of(amount: float, n_layers: int, *, what: str) -> int:
+    """A number of layers given as a count or as a fraction below 1 (0.75 of 12 is 9).
+
+    Raises:
+        UserError: if it is not a whole number, or the model does not have that many.
+    """
+    if 0 < amount < 1:
+        return max(1, round(amount * n_layers))
+    if amount != int(amount) or not 0 <= amount <= n_layers:
+        raise UserError(
+            f"{what} {amount:g}: give a whole number up to {n_layers} (the model's layers) or a "
+            "fraction below 1"
+        )
+    return int(amount)
+
+
+def _classifier(spec: Spec, encoder: Any) -> Classifier:
+    return Classifier(
+        encoder,
+        n_classes=len(spec.labels),
+        pooling=spec.pooling,
+        head=spec.head,
+        dropout=spec.dropout,
+    )
+
+
+def _load(best: Path) -> Classifier:
+    spec, record = read_spec(best)
+    weights = best / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{weights} does not exist; train the run again with --force")
+    if files.sha256(weights) != record.get("sha256"):
+        raise UserError(f"{weights} is damaged (its SHA-256 is not the one in model.json)")
+    whole = replace(spec, frozen_embeddings=False, frozen_layers=())
+    classifier = _classifier(whole, models.empty_encoder(spec.encoder))
+    truncate(classifier, whole.n_layers)
+    keep_heads(classifier, whole.kept_heads())
+    try:
+        classifier.load_state_dict(load_file(weights), strict=True)
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{weights} does not fit its model.json: {reason}") from None
+    return classifier
+
+
+def _slice(linear: nn.Linear, index: torch.Tensor, *, dim: int) -> None:
+    """Keep the given rows (dim 0) or columns (dim 1) of a linear layer, in place."""
+    learns = linear.weight.requires_grad
+    linear.weight = nn.Parameter(linear.weight.detach().index_select(dim, index).clone(), learns)
+    if dim == 0:
+        linear.out_features = len(index)
+        if linear.bias is not None:
+            linear.bias = nn.Parameter(linear.bias.detach()[index].clone(), learns)
+    else:
+        linear.in_features = len(index)

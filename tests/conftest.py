@@ -1,0 +1,83 @@
+"""Toy models and data: the real architectures, small enough for milliseconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.loader import Batch
+from lib.surgery import Spec
+
+torch.set_num_threads(1)  # toy tensors: threads would only wait for each other
+VOCABULARY = 50
+CONFIG = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+}
+
+
+@dataclass
+class ToySplit:
+    """Random token sequences; the label is whether the second token is in the upper half."""
+
+    sequences: list[np.ndarray]
+    labels: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(sequence) for sequence in self.sequences])
+
+    @property
+    def ids(self) -> np.ndarray:
+        return np.arange(len(self.sequences))
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def collate(self, rows: np.ndarray) -> Batch:
+        width = max(len(self.sequences[row]) for row in rows)
+        tokens = torch.zeros(len(rows), width, dtype=torch.long)
+        mask = torch.zeros(len(rows), width, dtype=torch.long)
+        for i, row in enumerate(rows):
+            sequence = self.sequences[row]
+            tokens[i, : len(sequence)] = torch.from_numpy(sequence)
+            mask[i, : len(sequence)] = 1
+        batch = {
+            "input_ids": tokens,
+            "labels": torch.from_numpy(self.labels[rows]),
+            "ids": torch.from_numpy(rows),
+        }
+        return batch if bool(mask.all()) else batch | {"attention_mask": mask}
+
+
+def toy_split(n: int, *, seed: int = 0, equal: bool = False) -> ToySplit:
+    generator = np.random.default_rng(seed)
+    lengths = [12] * n if equal else generator.integers(4, 20, n)
+    sequences = [generator.integers(1, VOCABULARY, length) for length in lengths]
+    labels = np.array([int(s[1] >= VOCABULARY // 2) for s in sequences], dtype=np.int64)
+    return ToySplit(sequences, labels, np.arange(n) // 3)
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT of 3 layers, 4 heads, width 32, random weights."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(1)
+    BertModel(BertConfig(**CONFIG), add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def toy_spec(toy_model: Path) -> Spec:
+    from lib.models import read_encoder_config
+
+    return Spec(encoder=read_encoder_config(toy_model), labels=("low", "high"))
