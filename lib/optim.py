@@ -1,0 +1,79 @@
+"""Optimizer, learning-rate schedule and loss of a training run."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+def optimizer(
+    model: nn.Module, *, name: str, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """An optimizer of what learns; biases and norms do not decay.
+
+    Source: no decay of biases and layer norms, as in BERT's own training (Devlin et al. 2019).
+    """
+    learning = [p for p in model.parameters() if p.requires_grad and p.numel() > 0]
+    groups = [
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    on_cuda = any(p.is_cuda for p in learning)
+    kind = OPTIMIZERS[name]
+    return kind([g for g in groups if g["params"]], lr=learning_rate, fused=on_cuda or None)
+
+
+def schedule(
+    optimizer: torch.optim.Optimizer, *, n_steps: int, warmup: float, decay: str
+) -> LambdaLR:
+    """A schedule to step after each optimizer step.
+
+    Args:
+        optimizer: whose rate it scales.
+        n_steps: of the whole run.
+        warmup: fraction of `n_steps` over which the rate rises linearly from near 0.
+        decay: `linear`, down to 0 after the last step, or `constant`.
+    """
+    n_warmup = int(warmup * n_steps)
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / (n_warmup + 1)
+        if decay == "constant":
+            return 1.0
+        return max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
+
+    return LambdaLR(optimizer, factor)
+
+
+def cross_entropy(
+    *, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss of logits (B, C) and labels (B,): the sum over the batch, a scalar.
+
+    The sum, not the mean: the loop divides by the examples of the whole step, so micro-batches of
+    unequal size add up exactly.
+    """
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(
+            logits.float(),
+            labels,
+            weight=class_weights,
+            label_smoothing=label_smoothing,
+            reduction="sum",
+        )
+
+    return loss
+
+
+def balanced_weights(labels: np.ndarray, n_classes: int) -> Tensor:
+    """Class weights (C,) by which each class present counts equally; their mean over rows is 1."""
+    counts = np.bincount(labels, minlength=n_classes)
+    n_present = int((counts > 0).sum())
+    weights = np.where(counts > 0, len(labels) / (n_present * np.maximum(counts, 1)), 0.0)
+    return torch.tensor(weights, dtype=torch.float32)

@@ -1,0 +1,70 @@
+"""From a model and a split to logits: forward passes in the right precision, without gradients."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib import plan
+from lib.errors import UserError
+from lib.loader import Batch, Split, batches
+from lib.models import Classifier
+
+
+def forward(model: nn.Module, batch: Batch, *, dtype: torch.dtype | None) -> Tensor:
+    """Logits (B, C) of a batch; under autocast if a dtype is given."""
+    inputs = {key: value for key, value in batch.items() if key not in ("labels", "ids")}
+    device = batch["labels"].device.type
+    with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
+        return model(**inputs)
+
+
+def predict(
+    model: Classifier, split: Split, *, dtype: torch.dtype | None = None, budget: int | None = None
+) -> np.ndarray:
+    """Logits (N, C) float32 of every row, in row order, in eval mode, without gradients.
+
+    Args:
+        model: on its device.
+        split: to predict.
+        dtype: of autocast, None for full precision.
+        budget: padded length of one batch, in the unit of the split's lengths.
+    """
+    device = next(model.parameters()).device
+    if budget is None:
+        budget = (64 if device.type == "cuda" else 8) * max(1, int(split.lengths.max()))
+    order = list(plan.by_length(split.lengths, budget=budget))
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for batch in batches(split, order, device=device):
+            parts.append(forward(model, batch, dtype=dtype).float())
+    logits = torch.cat(parts).cpu().numpy()
+    in_order = np.empty_like(logits)
+    in_order[np.concatenate(order)] = logits
+    return in_order
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities (N, C), float64, of logits (N, C)."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def mean_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean cross-entropy over examples, in nats: plain, whatever the run trained with."""
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def precision(amp: str, device: torch.device) -> torch.dtype | None:
+    """The dtype of autocast on this device, None for full precision.
+
+    Raises:
+        UserError: if mixed precision is asked for on the CPU, where it is many times slower.
+    """
+    if amp in ("off", "auto") and (amp == "off" or device.type != "cuda"):
+        return None
+    if device.type != "cuda":
+        raise UserError(f"--amp {amp} needs a GPU; on the CPU it is many times slower")
+    if amp == "auto":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if amp == "bf16" else torch.float16

@@ -1,0 +1,237 @@
+"""The folder of a run: what it was told, what it measured, and whether it is done."""
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lib import files
+from lib.errors import UserError
+
+PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "tokenizers", "hazm", "librosa")
+TRANSIENT = ("device", "resume", "force")  # options that change no result
+
+
+@dataclass
+class Run:
+    """An open run.
+
+    Attributes:
+        folder: runs/<bert|hubert>/<study>/<variant>-s<seed>[-f<fold>].
+        config: what config.json holds.
+        trained: whether training has ended well.
+        notes: what the user should hear, such as a damaged checkpoint that was passed over.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    trained: bool
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def best(self) -> Path:
+        """The folder of the selected weights."""
+        return self.folder / "best"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what is needed to go on."""
+        return self.folder / "checkpoints"
+
+
+@contextlib.contextmanager
+def opened(
+    folder: Path, config: Mapping[str, Any], *, resume: bool = False, force: bool = False
+) -> Iterator[Run]:
+    """A run to train, locked against other processes while the block runs.
+
+    Args:
+        folder: of the run; made if it does not exist.
+        config: from `configuration`; its options, change and inputs say what the run is.
+        resume: go on with what is there, if its options and inputs are the same.
+        force: delete what is there and start again.
+
+    Raises:
+        UserError: if the run exists and neither flag is given; if it exists with other options or
+            inputs; if another process holds it.
+    """
+    with files.locked(folder.with_name(f".{folder.name}.lock")):
+        if force:
+            files.remove(folder)
+        if (folder / "config.json").is_file():
+            if not resume:
+                raise UserError(
+                    f"{folder} exists; --resume goes on with it, --force starts it again"
+                )
+            refuse_other(folder, config)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write_json(folder / "config.json", dict(config))
+        yield Run(folder, read_config(folder), trained=is_trained(folder))
+
+
+def refuse_other(folder: Path, config: Mapping[str, Any]) -> None:
+    """Check that a run that exists was told the same.
+
+    Raises:
+        UserError: naming each option or input that differs.
+    """
+    old, new = _identity(read_config(folder)), _identity(config)
+    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if differing:
+        told = ", ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in differing[:5])
+        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+        raise UserError(
+            f"{folder} was made with other options: {told}{more}; choose another --name, or "
+            "--force starts it again"
+        )
+
+
+def configuration(
+    *,
+    script: str,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    change: Mapping[str, Any] | None = None,
+    device: str,
+    argv: list[str] | None = None,
+) -> dict[str, Any]:
+    """What goes into config.json.
+
+    Args:
+        script: that makes the run.
+        options: by name; paths as strings.
+        inputs: fingerprints of data and weights.
+        change: what a study changed against its base run.
+        device: where it runs.
+        argv: the command line.
+    """
+    return {
+        "script": script,
+        "options": json.loads(json.dumps(dict(options), default=str)),
+        "change": json.loads(json.dumps(dict(change or {}), default=str)),
+        "inputs": dict(inputs),
+        "argv": sys.argv if argv is None else argv,
+        "git": git_state(),
+        "versions": {"python": platform.python_version()} | package_versions(),
+        "device": device,
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What config.json of a run holds.
+
+    Raises:
+        UserError: if the folder is no run, or the file is damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} is no run (it has no config.json)")
+    config = files.read_json(path)
+    wanted = {"script": str, "options": dict, "change": dict, "inputs": dict}
+    for key, kind in wanted.items():
+        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
+            raise UserError(f"{path} is damaged: it has no {key!r}")
+    return config
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object as one line, and make sure it is on the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file with one a line; a torn last line is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        with contextlib.suppress(json.JSONDecodeError):
+            records.append(json.loads(line))
+    return [record for record in records if isinstance(record, dict)]
+
+
+def cut_back(path: Path, n_bytes: int) -> None:
+    """Cut a file back to the length it had at a checkpoint."""
+    if path.exists():
+        os.truncate(path, n_bytes)
+    elif n_bytes:
+        raise UserError(f"{path} is missing; start the run again with --force")
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a run's training has ended well; its `best/` is then final."""
+    records = read_lines(folder / "metrics.jsonl")
+    return bool(records and records[-1].get("event") == "end")
+
+
+def train_seconds(folder: Path) -> float:
+    """Seconds of training, validation included; parts that were done twice count once."""
+    by_step = {r["step"]: r["seconds"] for r in read_lines(folder / "timing.jsonl")}
+    return float(sum(by_step.values()))
+
+
+def weights_sha256(folder: Path) -> str:
+    """The SHA-256 of a model folder's weights, from its source.json where there is one.
+
+    Raises:
+        UserError: if there are no safetensors weights.
+    """
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(
+            f"{folder} has no model.safetensors; `./inv data.model ID` downloads a model and "
+            "converts it"
+        )
+    if (folder / "source.json").is_file():
+        recorded = files.read_json(folder / "source.json").get("files", {}).get(weights.name)
+        if isinstance(recorded, str):
+            return recorded
+    return files.sha256(weights)
+
+
+def package_versions() -> dict[str, str]:
+    """The installed versions of the packages that can change a number."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of this code and whether it was changed since; None without git."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"commit": git("rev-parse", "HEAD"), "changed": changed}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two runs the same run, flat."""
+    flat = {f"--{key.replace('_', '-')}": value for key, value in config["options"].items()}
+    for key in TRANSIENT:
+        flat.pop(f"--{key}", None)
+    flat |= {f"change of {key}": value for key, value in config["change"].items()}
+    return flat | {f"input {key}": value for key, value in config["inputs"].items()}
