@@ -1,5 +1,6 @@
 """Persian text cleaned with hazm, on all cores."""
 
+import functools
 import math
 import multiprocessing
 import os
@@ -57,6 +58,7 @@ def clean(
     return cleaned, n_emptied
 
 
+@functools.cache
 def cleaner(how: str) -> Callable[[str], tuple[str, bool]]:
     """A function from a text to (the cleaned text, whether `how` left nothing of it)."""
     from hazm import Lemmatizer, Normalizer, WordTokenizer, stopwords_list

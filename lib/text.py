@@ -62,7 +62,7 @@ def prepare(
         **options,
     }
     with locked(out.parent / f".{out.name}.lock", wait=True):
-        if not force and _is_made(out, made_of):
+        if _is_made(out, made_of, force=force):
             return False
         frames, labels = read_sources(sources, layout=layout)
         _add_groups(frames)
@@ -132,17 +132,20 @@ def _identify(path: Path) -> dict[str, str]:
     return {"file": path.name, "md5": md5, "sha256": sha256(path)}
 
 
-def _is_made(out: Path, made_of: Mapping[str, Any]) -> bool:
-    """Whether `out` holds, undamaged, what `made_of` gives; an error if it holds another thing."""
+def _is_made(out: Path, made_of: Mapping[str, Any], *, force: bool) -> bool:
+    """Whether `out` holds, undamaged, what `made_of` gives; an error if it may not be replaced."""
     if not out.exists():
         return False
-    remedy = "replace it with --force or choose another --name"
-    if not (out / "meta.json").is_file():
-        raise UserError(f"{out} exists and is no prepared folder; choose another --name")
+    path = out / "meta.json"
+    if not path.is_file() or b'"kind": "text"' not in path.read_bytes():
+        raise UserError(f"{out} exists and is no prepared text; choose another --name")
+    if force:
+        return False
     meta = read_meta(out)
     before = meta.get("made_of", {})
     other = [key.replace("_", " ") for key in made_of if made_of[key] != before.get(key)]
     if other:
+        remedy = "replace it with --force or choose another --name"
         raise UserError(f"{out} was prepared with another {', '.join(other)}; {remedy}")
     paths = {split: out / f"{split}.csv" for split in SPLITS}
     return all(
