@@ -190,8 +190,8 @@ def _fill(job: _Job, by_hand: str) -> bool:
                 raise UserError(f"{message}{again} {by_hand}") from None
         except OSError as error:
             where = error.filename or job.part
-            message = f"{where}: {error.strerror or error}; what came is kept, run it again then"
-            raise UserError(message) from None
+            message = f"{where}: {error.strerror or error}; mend that and run it again"
+            raise UserError(f"{message}, what came is kept") from None
         time.sleep(BACKOFF_S * 2 ** (failures - 1))
 
 

@@ -141,8 +141,10 @@ def _one_line(message: str, by_hand: str) -> Iterator[None]:
         why = "the hub has no such model, or it is private (set HF_TOKEN)"
     except errors.RevisionNotFoundError:
         why = "it has no such revision"
+    except errors.OfflineModeIsEnabled:
+        why = "HF_HUB_OFFLINE is set and the cache does not have it"
     except (errors.HTTPError, OSError, ValueError, TypeError, KeyError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
+        why = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     raise UserError(f"{message}: {why}; {by_hand}")
 
 

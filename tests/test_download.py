@@ -574,6 +574,8 @@ def test_offline_takes_what_the_cache_has(
     first = hub.model(MODEL, tmp_path / "first", revision=COMMIT)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert hub.model(MODEL, tmp_path / "second", revision=COMMIT) == first
+    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set.* into"):
+        hub.model("somebody/other", tmp_path / "third", revision="main")
 
 
 def test_files_placed_by_hand_are_converted_and_kept(tiny: Any, tmp_path: Path) -> None:
