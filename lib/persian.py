@@ -38,12 +38,14 @@ def clean(
         progress: called with (texts done, texts in all).
 
     Raises:
-        UserError: if `how` is unknown or a worker process died.
+        UserError: if `how` is unknown, `workers` below 1, or a worker process died.
 
     Source: the reference report, 1.2 (normalise, remove stop words, lemmatise).
     """
     if how not in PREPROCESS:
         raise UserError(f"unknown preprocessing {how!r}; one of {', '.join(PREPROCESS)}")
+    if workers is not None and workers < 1:
+        raise UserError(f"{workers} workers cannot clean text; give 1 or more")
     if how == "none":
         return texts, 0
     n_paying = math.ceil(len(texts) / TEXTS_PER_WORKER)
@@ -93,12 +95,17 @@ def _results(texts: list[str], how: str, n_workers: int) -> Iterator[tuple[str, 
         yield from map(cleaner(how), texts)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks of other threads
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(n_workers, context, _start, (how,)) as pool:
         try:
             yield from pool.map(_call, texts, chunksize=TEXTS_PER_TASK)
         except BrokenProcessPool:
             message = "a cleaning process died, perhaps for want of memory; try --workers 1"
             raise UserError(message) from None
+        except BaseException:  # Ctrl-C does not wait for what is queued
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
 
 
 def _start(how: str) -> None:

@@ -69,6 +69,8 @@ def prepare(
         warnings = _warnings(frames, labels)
         warnings += _clean(frames, preprocess, workers=workers, progress=progress)
         md5 = {split: files[split]["md5"] for split in SPLITS}
+        columns = (layout.premise, layout.hypothesis, layout.label)
+        is_farstail = md5 == FARSTAIL_MD5 and columns == ("premise", "hypothesis", "label")
         meta = {
             "format": FORMAT,
             "kind": "text",
@@ -77,7 +79,7 @@ def prepare(
             "labels": labels,
             "preprocess": preprocess,
             "pairs": layout.hypothesis is not None,
-            "corpus": "farstail" if md5 == FARSTAIL_MD5 else None,
+            "corpus": "farstail" if is_farstail else None,
             "key": digest(made_of),
             "made_of": made_of,
             "sources": files,
@@ -146,7 +148,7 @@ def _is_made(out: Path, made_of: Mapping[str, Any], *, force: bool) -> bool:
     other = [key.replace("_", " ") for key in made_of if made_of[key] != before.get(key)]
     if other:
         remedy = "replace it with --force or choose another --name"
-        raise UserError(f"{out} was prepared with another {', '.join(other)}; {remedy}")
+        raise UserError(f"{out} was prepared differently ({', '.join(other)}); {remedy}")
     paths = {split: out / f"{split}.csv" for split in SPLITS}
     return all(
         path.is_file() and sha256(path) == meta["splits"][split]["sha256"]
@@ -172,7 +174,9 @@ def _warnings(frames: Mapping[str, pd.DataFrame], labels: list[str]) -> list[str
         n=("id", "size"), labels=("label", "nunique"), splits=("split", "nunique")
     )
     n_shared = int((rows.groupby("group")["split"].nunique() > 1).sum())
+    n_broken = sum(int(rows[text].str.contains(r"[\r\n]").sum()) for text in texts)
     counts = {
+        "texts with a line break in them": n_broken,
         "premises in more than one split": n_shared if len(texts) == 2 else 0,
         f"{what}s in more than one split": int((pairs["splits"] > 1).sum()),
         f"{what}s that occur more than once": int((pairs["n"] > 1).sum()),

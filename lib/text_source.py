@@ -211,9 +211,9 @@ def _wrong_length(row: list[str], expected: int) -> str:
 def _short(value: object) -> str:
     """A value from outside as one short line."""
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _list(values: Iterable[str]) -> str:
     listed = [_short(value) for value in values]
-    return ", ".join(listed[:12]) + (" ..." if len(listed) > 12 else "") or "none"
+    return ", ".join(listed[:8]) + (" ..." if len(listed) > 8 else "") or "none"

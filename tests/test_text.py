@@ -189,11 +189,12 @@ def test_groups_are_the_distinct_raw_premises_over_all_splits(tmp_path: Path) ->
     assert groups == {"train": [0, 1, 0], "validation": [2, 2, 3], "test": [0, 4, 0]}
 
 
-def test_what_splits_share_is_counted(tmp_path: Path) -> None:
+def test_what_is_suspect_is_counted(tmp_path: Path) -> None:
     train = HEADER + "پ\tالف\te\nپ\tالف\tc\nت\tب\tc\nت\tب\tc\nث\tج\tn\n"
-    test = HEADER + "پ\tالف\te\nت\tد\tn\nچ\tح\tc\n"
+    test = HEADER + 'پ\tالف\te\nت\tد\tn\n"چ\nخ"\tح\tc\n'
     prepare(write_sources(tmp_path / "raw", train=train, test=test), tmp_path / "out")
     assert read_meta(tmp_path / "out")["warnings"] == [
+        "texts with a line break in them: 1",
         "premises in more than one split: 2",
         "pairs in more than one split: 1",
         "pairs that occur more than once: 2",
@@ -208,10 +209,12 @@ def test_equal_input_is_reused_and_other_input_is_refused_until_forced(tmp_path:
     assert not prepare(sources, out)
     assert (out / "meta.json").stat().st_ino == before
     layout = Layout(labels=("n", "c", "e"))
-    with pytest.raises(UserError, match=r"another labels; replace it with --force or .* --name"):
+    with pytest.raises(
+        UserError, match=r"differently \(labels\); replace it with --force or .* --name"
+    ):
         prepare(sources, out, layout=layout)
     sources["test"].write_text(GOOD + "تازه\tب\tn\n", encoding="utf-8")
-    with pytest.raises(UserError, match="another test file, labels;"):
+    with pytest.raises(UserError, match=r"differently \(test file, labels\);"):
         prepare(sources, out, layout=layout)
     assert read_meta(out)["labels"] == list(FARSTAIL_LABELS)
     (out / "tokens").mkdir()
@@ -291,6 +294,8 @@ def test_what_cleaning_empties_is_kept_and_counted() -> None:
     assert texts == ["از به", "کتاب", "\u064e"]
     assert n_emptied == 2
     assert clean(["از  به"], "none") == (["از  به"], 0)
+    with pytest.raises(UserError, match="give 1 or more"):
+        clean(["از  به"], "none", workers=0)
 
 
 def test_script_prepares_draws_and_reuses(
