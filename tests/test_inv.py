@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = "bash sh awk cat cp df dirname grep ls mkdir mv readlink rm sed sleep tail touch uname"
+TOOLS = "bash sh awk cp dirname grep ln ls mkdir readlink rm sed sleep tail touch uname"
 
 # Does what Python does, but for venv (no pip inside), pip (folders only) and invoke (says how it
 # was called). PRELUDE runs before each -c, to pretend another version or a missing module.
@@ -23,21 +22,23 @@ real=$(dirname "$0")/real
 [ -e "$real" ] || real='BASE'
 case "$*" in
 "-I -m venv"*)
-    'BASE' -I -m venv --without-pip --clear "$5" || exit
-    mv "$5/bin/python" "$5/bin/real" && cp "$0" "$5/bin/python"
-    pip=$(echo "$5"/lib/python3*/site-packages)/pip-1.dist-info
-    mkdir "$pip" && touch "$pip/METADATA" "$pip/INSTALLER" && echo pip-1.dist-info/RECORD,, >"$pip/RECORD" ;;
+    pip=$5/lib/pythonVERSION/site-packages/pip-1.dist-info
+    rm -rf "$5" && mkdir -p "$5/bin" "$pip"
+    ln -s 'BASE' "$5/bin/real" && cp "$0" "$5/bin/python"
+    echo "home = $(dirname 'BASE')" >"$5/pyvenv.cfg"
+    touch "$pip/METADATA" "$pip/INSTALLER"
+    echo pip-1.dist-info/RECORD,, >"$pip/RECORD" ;;
 "-I -m pip --version") ;;
 "-I -m pip install"*)
     site=$(echo "$(dirname "$0")"/../lib/python3*/site-packages)
     case $PIP in
-    hang) mkdir "$site/half-1.dist-info" && exec sleep 60 ;;
     fail) echo "ERROR: no network" && exit 1 ;;
     slow) sleep 1 ;;
     esac
     sed -n 's/-/_/g; s/==/-/p' "$(dirname "$0")/../../requirements.txt" | while read -r name; do
         mkdir -p "$site/$name.dist-info" && touch "$site/$name.dist-info/INSTALLER"
-    done ;;
+    done
+    [ $PIP != hang ] || { mkdir "$site/half-1.dist-info" && exec sleep 60; } ;;
 "-P -m invoke --search-root"*)
     (: >&9) 2>/dev/null && echo "the lock is still held"
     shift 4
@@ -54,7 +55,6 @@ class Machine:
     """A project in a folder with a space, and a PATH, a HOME and Pythons of its own."""
 
     def __init__(self, tmp: Path) -> None:
-        """Lay out project, bin, home; no Python yet."""
         self.tmp, self.project, self.bin, self.home = tmp, tmp / "a b", tmp / "bin", tmp / "home"
         for folder in (self.project, self.bin, self.home):
             folder.mkdir()
@@ -63,15 +63,22 @@ class Machine:
         self.requirements.write_text("some-name==1.0\ninvoke==3\n# Brought by these\nother==2\n")
         for tool in TOOLS.split():
             (self.bin / tool).symlink_to(shutil.which(tool) or "missing")
+        self.script("df", "echo head; echo disk 99000000 0 99000000 0 /")
         self.calls = tmp / "calls"
         self.env = {"PATH": str(self.bin), "HOME": str(self.home), "CALLS": str(self.calls)}
         self.env["PIP"] = "ok"
 
+    def script(self, name: str, text: str) -> None:
+        """A program on PATH."""
+        (self.bin / name).write_text(f"#!/bin/sh\n{text}\n")
+        (self.bin / name).chmod(0o755)
+
     def python(self, path: Path, prelude: str = "") -> Path:
         """A pretended Python at `path`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        base = str(Path(sys.executable).resolve())
-        path.write_text(PYTHON.replace("BASE", base).replace("PRELUDE", prelude))
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        text = PYTHON.replace("BASE", str(Path(sys.executable).resolve()))
+        path.write_text(text.replace("VERSION", version).replace("PRELUDE", prelude))
         path.chmod(0o755)
         return path
 
@@ -139,23 +146,20 @@ def test_an_active_environment_without_the_packages_is_passed_over_aloud(ready: 
     assert out[0] == f"{ready.project}/.venv/bin/python"
     assert len(err) == 1
     assert "lacks some-name:" in err[0]
+    assert ready.inv(CONDA_PREFIX=active, CONDA_DEFAULT_ENV="mine")[2]
     assert not ready.inv(CONDA_PREFIX=active, CONDA_DEFAULT_ENV="base")[2], "base is never meant"
 
 
 @pytest.mark.parametrize("where", ["pyenv", "uv"])
 def test_the_first_python_that_answers_makes_the_environment(machine: Machine, where: str) -> None:
-    shim = machine.bin / "python3.12"
-    shim.write_text("#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2; exit 127\n")
-    shim.chmod(0o755)
+    machine.script("python3.12", "echo 'pyenv: python3.12: command not found' >&2; exit 127")
     machine.python(machine.bin / "python3.13", BARE)
     machine.python(machine.bin / "python3", NEW)
     machine.python(machine.bin / "python", OLD)
     good = machine.python(machine.home / ".pyenv/versions/3.12.9/bin/python")
     if where == "uv":
         good = good.rename(machine.home / "python")
-        uv = machine.bin / "uv"
-        uv.write_text(f"#!/bin/sh\necho '{good}'\n")
-        uv.chmod(0o755)
+        machine.script("uv", f"echo '{good}'")
     code, out, err = machine.inv()
     assert (code, out[0]) == (0, f"{machine.project}/.venv/bin/python")
     assert "GB to download" in err[0]
@@ -178,13 +182,17 @@ def test_without_a_python_that_suits_one_line_says_what_to_install(
 def test_an_interrupted_set_up_is_finished_by_the_next_call(machine: Machine, sent: int) -> None:
     machine.python(machine.bin / "python3.12")
     process = machine.start(PIP="hang")
-    until(lambda: bool(list(machine.project.glob(".venv/lib/*/site-packages/half-1.dist-info"))))
+    half = ".venv/lib/*/site-packages/half-1.dist-info"
+    end = time.monotonic() + 10
+    while not list(machine.project.glob(half)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
     (os.kill if sent == signal.SIGTERM else os.killpg)(process.pid, sent)
     assert process.wait(timeout=5) in (130, -sent)
     code, _, err = machine.inv()
     assert (code, machine.n_installs()) == (0, 2)
     assert not any("waiting" in line for line in err), "pip is dead, so is its lock"
-    assert not list(machine.project.glob(".venv/lib/*/site-packages/half*")), "pip would trust it"
+    assert not list(machine.project.glob(half)), "pip would trust it"
 
 
 def test_a_finished_environment_is_left_alone(ready: Machine) -> None:
@@ -194,7 +202,7 @@ def test_a_finished_environment_is_left_alone(ready: Machine) -> None:
 
 
 def test_changed_requirements_update_the_environment_once(ready: Machine) -> None:
-    ready.requirements.write_text("another==5\n" + ready.requirements.read_text())
+    ready.requirements.write_text(ready.requirements.read_text().replace("1.0", "2.0"))
     activated = {"VIRTUAL_ENV": f"{ready.project}/.venv"}
     assert [ready.inv(**activated)[0], ready.inv(**activated)[0]] == [0, 0]
     assert ready.n_installs() == 2
@@ -236,9 +244,7 @@ def test_a_broken_or_moved_environment_is_made_anew(ready: Machine, slip: str) -
 
 def test_too_small_a_disk_is_one_line_before_anything_is_written(machine: Machine) -> None:
     machine.python(machine.bin / "python3.12")
-    (machine.bin / "df").unlink()
-    (machine.bin / "df").write_text("#!/bin/sh\necho head; echo disk 9 8 1000000 9 /\n")
-    (machine.bin / "df").chmod(0o755)
+    machine.script("df", "echo head; echo disk 9 8 1000000 9 /")
     code, _, err = machine.inv()
     assert (code, len(err)) == (2, 1)
     assert "GB" in err[0]
@@ -263,11 +269,3 @@ def test_every_requirement_is_one_exact_pin() -> None:
     names = [pin.split("==")[0] for pin in pins]
     assert len(set(names)) == len(names)
     assert {"torch", "invoke", "pytest"} <= set(re.findall("(.+)==", text.split("# Brought by")[0]))
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for `holds`, or fail."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
