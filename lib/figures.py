@@ -31,8 +31,8 @@ def class_counts(
         title = f"{title}, the first {MAX_CLASSES} of {len(classes)}"
         classes = classes[:MAX_CLASSES]
     labels = [name if len(name) <= 24 else f"{name[:23]}…" for name in classes]
-    figure, panels = _panels(len(counts), height=1.5 + 0.32 * len(classes), share_y=True)
-    for axes, (split, of_class) in zip(panels, counts.items(), strict=True):
+    figure, axes_of = panels(len(counts), height=1.5 + 0.32 * len(classes), share_y=True)
+    for axes, (split, of_class) in zip(axes_of, counts.items(), strict=True):
         values = [of_class[name] for name in classes]
         bars = axes.barh(range(len(classes)), values, color=COLORS[0], height=0.7)
         axes.bar_label(bars, padding=3, fontsize=9)
@@ -41,8 +41,8 @@ def class_counts(
         axes.set_title(f"{split} ({sum(of_class.values())})", fontsize=10)
         axes.set_xlabel("rows")
         axes.grid(axis="y", visible=False)
-    panels[0].invert_yaxis()
-    _save(figure, path, title, sample=sample)
+    axes_of[0].invert_yaxis()
+    save(figure, path, title, sample=sample)
 
 
 def sentence_lengths(
@@ -63,8 +63,8 @@ def sentence_lengths(
     longest = max(int(n.max()) for kinds in lengths.values() for n in kinds.values())
     width = max(1, math.ceil(longest / 60))
     edges = [n - 0.5 for n in range(0, longest + 2 * width, width)]
-    figure, panels = _panels(len(lengths), height=3.2, share_y=False)
-    for axes, (split, kinds) in zip(panels, lengths.items(), strict=True):
+    figure, axes_of = panels(len(lengths), height=3.2, share_y=False)
+    for axes, (split, kinds) in zip(axes_of, lengths.items(), strict=True):
         for color, (kind, n_words) in zip(COLORS, kinds.items(), strict=False):
             label = f"{kind}: mean {n_words.mean():.1f}, longest {n_words.max()}"
             axes.hist(n_words, edges, color=color, alpha=0.45, histtype="stepfilled")
@@ -74,21 +74,23 @@ def sentence_lengths(
         axes.margins(y=0.3)  # room for the legend
         axes.set_xlabel("words")
         axes.legend(fontsize=8, frameon=False, loc="upper right")
-    panels[0].set_ylabel("texts")
-    _save(figure, path, title, sample=sample)
+    axes_of[0].set_ylabel("texts")
+    save(figure, path, title, sample=sample)
 
 
-def _panels(n: int, *, height: float, share_y: bool) -> tuple[Figure, Sequence[Axes]]:
+def panels(n: int, *, height: float, share_y: bool = False) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with `n` panels side by side, `height` inches high, in this project's look."""
     figure = Figure(figsize=(3.6 * n, height), layout="constrained")
-    panels = figure.subplots(1, n, sharey=share_y, squeeze=False)[0]
-    for axes in panels:
+    found = figure.subplots(1, n, sharey=share_y, squeeze=False)[0]
+    for axes in found:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
-    return figure, panels
+    return figure, found
 
 
-def _save(figure: Figure, path: Path, title: str, *, sample: bool) -> None:
+def save(figure: Figure, path: Path, title: str, *, sample: bool) -> None:
+    """Write a figure whole, with its title; generated data is named as such."""
     title = f"{title} ({SAMPLE})" if sample else title
     figure.suptitle(title, fontsize=11, parse_math=False)  # a name may hold a dollar sign
     with staged_file(path) as temporary:

@@ -36,7 +36,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and make it again") from None
 
 
@@ -93,8 +93,9 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            message = f"{path.parent} is in use by another process; wait for it or choose another"
-            raise UserError(f"{message} --name") from None
+            raise UserError(
+                f"another process holds {path}; wait for it to end, or choose another --name"
+            ) from None
         yield
 
 

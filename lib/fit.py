@@ -9,9 +9,10 @@ import torch
 from lib import checkpoints, optim, runs, surgery, train
 from lib.corpus import Corpus
 from lib.errors import UserError
+from lib.options import Training
 from lib.runs import Run
-from lib.surgery import Spec
-from lib.train import Record, State, Training
+from lib.spec import Spec
+from lib.train import Record, State
 
 
 class Stopped(Exception):

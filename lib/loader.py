@@ -14,10 +14,30 @@ Batch = dict[str, torch.Tensor]
 class Split(Protocol):
     """What the loop asks of one split of a corpus, whatever the modality."""
 
-    lengths: np.ndarray
-    labels: np.ndarray
-    ids: np.ndarray
-    groups: np.ndarray
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) cost of each row, in tokens or samples."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64 classes."""
+        ...
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(N,) int64 numbers that name the rows in the source."""
+        ...
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(N,) int64 premise or speaker of each row."""
+        ...
+
+    @property
+    def flags(self) -> dict[str, np.ndarray]:
+        """(N,) bool columns that evaluation reports apart, such as hard_hypothesis."""
+        ...
 
     def __len__(self) -> int:
         """How many rows there are."""

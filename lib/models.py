@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
+from lib.spec import read_encoder_config
 
 POOLINGS = ("cls", "mean", "max")
 HEADS = ("linear", "mlp")
@@ -233,25 +234,6 @@ def family_of(model_type: str) -> Family:
     if model_type not in FAMILIES:
         raise UserError(f"model type {model_type!r} is not supported; choose of {[*FAMILIES]}")
     return FAMILIES[model_type]
-
-
-def read_encoder_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a model folder.
-
-    Raises:
-        UserError: if there is none, or it is no JSON object.
-    """
-    from lib.files import read_json
-
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder} is no model folder (no config.json); `./inv data.model ID` downloads one, "
-            "`./inv data.scratch-bert` makes an untrained one"
-        )
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise UserError(f"{folder / 'config.json'} holds no JSON object")
-    return config
 
 
 def parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

@@ -5,7 +5,7 @@ compilation, DDP and the optimizer come after it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +17,7 @@ from torch import nn
 from lib import files, models
 from lib.errors import UserError
 from lib.models import Classifier
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """Everything but the weights that makes a classifier what it is.
-
-    Attributes:
-        encoder: the configuration of the whole pretrained encoder, as in its config.json.
-        labels: class names, in the order of the logits.
-        pooling: of hidden states over time, see Classifier.
-        head: `linear` or `mlp`.
-        dropout: before the head's last layer.
-        keep_layers: layers 0 .. keep_layers - 1 exist; None keeps all.
-        read_layers: layers that are computed, where that is fewer than exist.
-        heads: layer → original indices of the heads it keeps, where that is not all.
-        frozen_embeddings: whether what lies below the first layer is frozen.
-        frozen_layers: 0-based layers that are frozen.
-    """
-
-    encoder: dict[str, Any]
-    labels: tuple[str, ...]
-    pooling: str = "cls"
-    head: str = "linear"
-    dropout: float = 0.1
-    keep_layers: int | None = None
-    read_layers: int | None = None
-    heads: Mapping[int, tuple[int, ...]] | None = None
-    frozen_embeddings: bool = False
-    frozen_layers: tuple[int, ...] = ()
-
-    @property
-    def n_layers(self) -> int:
-        """Layers that exist after truncation."""
-        whole = int(self.encoder["num_hidden_layers"])
-        return whole if self.keep_layers is None else self.keep_layers
-
-    def kept_heads(self) -> list[list[int]]:
-        """For each layer that exists, the original indices of the heads it keeps."""
-        every = tuple(range(self.encoder["num_attention_heads"]))
-        return [list((self.heads or {}).get(layer, every)) for layer in range(self.n_layers)]
+from lib.spec import Spec, read_spec
 
 
 def build(spec: Spec, *, model: Path | None = None, best: Path | None = None) -> Classifier:
@@ -100,27 +61,6 @@ def save(folder: Path, classifier: Classifier, spec: Spec, *, record: Mapping[st
         save_file(weights, staged / "model.safetensors")
         sha256 = files.sha256(staged / "model.safetensors")
         files.write_json(staged / "model.json", {"spec": asdict(spec), "sha256": sha256, **record})
-
-
-def read_spec(folder: Path) -> tuple[Spec, dict[str, Any]]:
-    """The spec in a `best/` folder, and all of its model.json.
-
-    Raises:
-        UserError: if it is missing or damaged.
-    """
-    record = files.read_json(folder / "model.json")
-    try:
-        fields: dict[str, Any] = dict(record["spec"])
-        heads = fields.pop("heads")
-        for key in ("labels", "frozen_layers"):
-            fields[key] = tuple(fields[key])
-        spec = Spec(
-            **fields,
-            heads=None if heads is None else {int(k): tuple(v) for k, v in heads.items()},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / 'model.json'} is damaged: {error!r}") from None
-    return spec, record
 
 
 def truncate(classifier: Classifier, n_layers: int) -> None:
@@ -217,22 +157,6 @@ def count_parameters(classifier: Classifier) -> tuple[int, int]:
     """(all parameters, those that learn)."""
     every = list(classifier.parameters())
     return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
-
-
-def n_layers_of(amount: float, n_layers: int, *, what: str) -> int:
-    """A number of layers given as a count or as a fraction below 1 (0.75 of 12 is 9).
-
-    Raises:
-        UserError: if it is not a whole number, or the model does not have that many.
-    """
-    if 0 < amount < 1:
-        return max(1, round(amount * n_layers))
-    if amount != int(amount) or not 0 <= amount <= n_layers:
-        raise UserError(
-            f"{what} {amount:g}: give a whole number up to {n_layers} (the model's layers) or a "
-            "fraction below 1"
-        )
-    return int(amount)
 
 
 def _classifier(spec: Spec, encoder: Any) -> Classifier:

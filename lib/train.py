@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,52 +14,11 @@ from lib import metrics, optim, plan
 from lib.errors import UserError
 from lib.loader import Batch, Split, batches
 from lib.models import Classifier
+from lib.options import Training
 from lib.predict import forward, mean_loss, precision, predict
 
 Record = dict[str, Any]
 PROGRESS = ("step", "loss_sum", "n_right", "n_seen", "best_score", "best_step", "n_worse")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """The options of the loop; scripts inherit them, so this is their one place."""
-
-    epochs: float = 3
-    """Passes over the training split."""
-    batch_size: int = 16
-    """Examples of one forward pass."""
-    accumulation: int = 1
-    """Forward passes of one optimizer step."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """What updates the weights."""
-    learning_rate: float = 3e-5
-    """The highest rate of the schedule."""
-    weight_decay: float = 0.01
-    """Of weight matrices; biases and norms do not decay."""
-    warmup: float = 0.1
-    """Fraction of all steps over which the rate rises."""
-    decay: Literal["linear", "constant"] = "linear"
-    """How the rate goes on after the warm-up."""
-    class_weights: bool = False
-    """Weigh the loss so that each class counts equally."""
-    label_smoothing: float = 0.0
-    """Probability taken from the true class and spread over all."""
-    max_grad_norm: float = 1.0
-    """Longer gradients are scaled down to this norm."""
-    eval_every: int = 0
-    """Optimizer steps between validations; 0 validates after each epoch."""
-    select: Literal["best", "last"] = "best"
-    """Which weights the run keeps: of the best validation, or of the last step."""
-    metric: Literal["macro_f1", "accuracy", "uar", "loss"] = "macro_f1"
-    """What is best in validation."""
-    patience: int = 0
-    """Stop after this many validations without a better one; 0 never does."""
-    pool: int = 50
-    """Steps whose examples are sorted by length together; 1 leaves the order entirely random."""
-    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
-    """Mixed precision, on CUDA only; auto takes bf16 where the GPU has it."""
-    seed: int = 0
-    """Of the head's first weights, the order of examples and dropout."""
 
 
 @dataclass

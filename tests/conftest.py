@@ -1,6 +1,6 @@
 """Toy models and data: the real architectures, small enough for milliseconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lib.loader import Batch
-from lib.surgery import Spec
+from lib.spec import Spec
 
 torch.set_num_threads(1)  # toy tensors: threads would only wait for each other
 VOCABULARY = 50
@@ -29,6 +29,7 @@ class ToySplit:
     sequences: list[np.ndarray]
     labels: np.ndarray
     groups: np.ndarray
+    flags: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -78,6 +79,6 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def toy_spec(toy_model: Path) -> Spec:
-    from lib.models import read_encoder_config
+    from lib.spec import read_encoder_config
 
     return Spec(encoder=read_encoder_config(toy_model), labels=("low", "high"))

@@ -7,7 +7,7 @@ import torch
 from lib import heads, models, surgery
 from lib.errors import UserError
 from lib.models import Classifier
-from lib.surgery import Spec
+from lib.spec import Spec, n_layers_of, read_spec
 from tests.conftest import toy_split
 
 
@@ -57,7 +57,7 @@ def test_removing_heads_equals_masking_them_also_after_save_and_load(
     kept = {i: tuple(some) for i, some in enumerate(classifier.kept_heads) if len(some) < 4}
     spec = replace(toy_spec, heads=kept)
     surgery.save(tmp_path / "best", classifier, spec, record={"step": 1})
-    read, _ = surgery.read_spec(tmp_path / "best")
+    read, _ = read_spec(tmp_path / "best")
     assert read == spec
     assert torch.equal(logits(surgery.build(read, best=tmp_path / "best")), logits(classifier))
 
@@ -86,8 +86,8 @@ def test_a_truncated_encoder_equals_the_hidden_states_of_the_whole_one(
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     classifier.eval()
     whole = classifier.encoder(**inputs, output_hidden_states=True).hidden_states[kept]
-    for name in ("keep_layers", "read_layers"):
-        cut = surgery.build(replace(toy_spec, **{name: kept}), model=toy_model)
+    for spec in (replace(toy_spec, keep_layers=kept), replace(toy_spec, read_layers=kept)):
+        cut = surgery.build(spec, model=toy_model)
         cut.head.load_state_dict(classifier.head.state_dict())
         cut.eval()
         assert torch.allclose(cut(**inputs), cut.head(whole[:, 0]), atol=1e-6)
@@ -174,13 +174,13 @@ def test_a_spec_that_does_not_fit_the_model_is_an_error(
 @pytest.mark.parametrize(("amount", "count"), [(0.75, 3), (9, 9), (0, 0), (0.01, 1), (0.5, 2)])
 def test_layers_are_given_as_a_count_or_a_fraction(amount: float, count: int) -> None:
     n_layers = 12 if amount == 9 else 4
-    assert surgery.n_layers_of(amount, n_layers, what="--first") == count
+    assert n_layers_of(amount, n_layers, what="--first") == count
 
 
 @pytest.mark.parametrize("amount", [5, -1, 1.5])
 def test_a_layer_count_that_the_model_lacks_is_an_error(amount: float) -> None:
     with pytest.raises(UserError, match="--first"):
-        surgery.n_layers_of(amount, 4, what="--first")
+        n_layers_of(amount, 4, what="--first")
 
 
 def test_flipped_bytes_in_saved_weights_are_found(

@@ -11,8 +11,8 @@ import torch
 from lib import checkpoints, fit, optim, predict, runs, surgery, train
 from lib.corpus import Corpus
 from lib.errors import UserError
-from lib.surgery import Spec
-from lib.train import Training
+from lib.options import Training
+from lib.spec import Spec
 from tests.conftest import ToySplit, toy_split
 
 OPTIONS = Training(epochs=2, batch_size=4, learning_rate=1e-3, eval_every=5, pool=3)
@@ -121,7 +121,7 @@ def test_no_gradient_is_left_over_from_the_step_before(toy_spec: Spec, toy_model
         expected.append(loss.item())
         with torch.no_grad():
             for parameter, gradient in zip(by_hand.parameters(), gradients, strict=True):
-                parameter -= 0.1 * gradient
+                parameter.sub_(0.1 * gradient)
     assert losses(spec, folder, options, split) == pytest.approx(expected, abs=1e-5)
 
 

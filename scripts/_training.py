@@ -1,0 +1,134 @@
+"""What the training scripts share: their common options, and the way from a config to a run."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib import hub, runs
+from lib.errors import UserError
+from lib.options import Training
+from lib.spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """How to treat a run that is there already, and where to compute."""
+
+    resume: bool = False
+    """Go on with the run if it is there, with equal options; nothing to do if it is done."""
+    force: bool = False
+    """Delete the run if it is there and start again."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+def local_model(model: str, revision: str | None) -> Path:
+    """The folder of a model given as a folder or as a hub's id; downloaded on first use.
+
+    Raises:
+        UserError: if it is neither, or cannot be had.
+    """
+    if Path(model).is_dir():
+        if revision is not None:
+            raise UserError(f"--revision {revision} means nothing for the folder {model}")
+        return Path(model)
+    if model.startswith((".", "/", "data/")):
+        raise UserError(f"{model} does not exist")
+    from scripts import fetch_model
+
+    folder = Path("data/models") / hub.local_name(model)
+    if not (folder / "source.json").is_file() or revision is not None:
+        fetch_model.main(fetch_model.Config(model=model, revision=revision, out=str(folder)))
+    return folder
+
+
+def trained_base(folder: Path) -> dict[str, Any]:
+    """The config of a run that a study starts from.
+
+    Raises:
+        UserError: if it is no run, or its training has not ended.
+    """
+    config = runs.read_config(folder)
+    if not runs.is_trained(folder):
+        raise UserError(f"{folder} is not trained to its end; --resume its training first")
+    return config
+
+
+def training_options(options: Mapping[str, Any]) -> Training:
+    """The loop's part of a run's options."""
+    return Training(**{name: options[name] for name in Training.__dataclass_fields__})
+
+
+def train_run(
+    run: runs.Run,
+    spec: Spec,
+    *,
+    model: Path | None = None,
+    best: Path | None = None,
+    device: str,
+) -> Path:
+    """Train an open run to its end, showing progress, and return its folder.
+
+    SIGTERM, SIGINT and Slurm's SIGUSR1 let the step finish and save; a second one ends at once.
+    The exit code is then 128 + the signal's number.
+    """
+    from tqdm import tqdm
+
+    from lib import corpus, fit, train
+    from lib.device import pick
+
+    options = training_options(run.config["options"])
+    place = pick(device)
+    data = corpus.load(run.config["options"])
+    _, total = train.n_steps(options, len(data.splits["train"]))
+    caught = _catch_signals()
+    records = fit.fit(
+        run, data, spec, options, model=model, best=best, device=place, stop=lambda: bool(caught)
+    )
+    try:
+        with tqdm(total=total, unit="step", disable=None, desc=run.folder.name) as bar:
+            for record in records:
+                _show(bar, record, run)
+    except fit.Stopped:
+        message = "stopped and saved; --resume goes on"
+        print(f"{run.folder}: {message}", file=sys.stderr)
+        sys.exit(128 + caught[0])
+    return run.folder
+
+
+def _show(bar: Any, record: Mapping[str, Any], run: runs.Run) -> None:
+    while run.notes:
+        bar.write(f"{run.folder}: {run.notes.pop(0)}")
+    if record["event"] == "step" and not bar.disable:
+        if bar.n == 0:  # a run that goes on starts in the middle
+            bar.reset(total=bar.total)
+            bar.initial = bar.n = record["step"] - 1
+        bar.update(record["step"] - bar.n)
+        per_s = record["n"] * (bar.format_dict["rate"] or 0.0)
+        loss, accuracy = f"{record['loss']:.3f}", f"{record['accuracy']:.2f}"
+        bar.set_postfix(loss=loss, accuracy=accuracy, per_s=f"{per_s:.0f}", refresh=False)
+    elif record["event"] == "validation":
+        bar.write(
+            f"epoch {record['epoch']:.2f}, step {record['step']}: training loss "
+            f"{record['train_loss']:.4f}, accuracy {record['train_accuracy']:.4f}; validation loss "
+            f"{record['loss']:.4f}, accuracy {record['accuracy']:.4f}, macro F1 "
+            f"{record['macro_f1']:.4f}"
+        )
+
+
+def _catch_signals() -> list[int]:
+    """A list that the first stop signal is put into; a second one ends the process at once."""
+    caught: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, note)
+    return caught
