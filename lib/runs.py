@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,18 @@ class Run:
     def checkpoints(self) -> Path:
         """The folder of what is needed to go on."""
         return self.folder / "checkpoints"
+
+
+def run_folder(study: Path, variant: str, seed: int) -> Path:
+    """The folder of a run in its study.
+
+    Raises:
+        UserError: if the study's or the variant's name would leave the folder it belongs to.
+    """
+    for flag, name in (("--name", study.name), ("--variant", variant)):
+        if not re.fullmatch(r"[^\W.][^/\\\x00-\x1f]*", name):
+            raise UserError(f"{flag} {name!r} is no name for a folder; letters and digits are")
+    return study / f"{variant}-s{seed}"
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def main(cfg: Config) -> Path:
     if cfg.init == "base":
         inputs["base"] = record["sha256"]
     options = config["options"] | {"variant": cfg.variant or name}
-    folder = base.parent / f"{options['variant']}-s{options['seed']}"
+    folder = runs.run_folder(base.parent, options["variant"], options["seed"])
     if folder == base:
         raise UserError(f"{folder} is the base run itself; give another --variant")
     told = runs.configuration(

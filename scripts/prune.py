@@ -52,7 +52,7 @@ def main(cfg: Config) -> Path:
     spec, record = read_spec(base / "best")
     named = _parse_heads(cfg.heads)
     options = config["options"] | {"variant": cfg.variant}
-    folder = base.parent / f"{cfg.variant}-s{options['seed']}"
+    folder = runs.run_folder(base.parent, cfg.variant, options["seed"])
     if folder == base:
         raise UserError(f"{folder} is the base run itself; give another --variant")
     told = runs.configuration(

@@ -82,7 +82,7 @@ def main(cfg: Config) -> Path:
         head=cfg.head,
         dropout=cfg.dropout,
     )
-    folder = Path(cfg.out) / "bert" / cfg.name / f"{cfg.variant}-s{cfg.seed}"
+    folder = runs.run_folder(Path(cfg.out) / "bert" / cfg.name, cfg.variant, cfg.seed)
     with runs.opened(folder, config, resume=cfg.resume, force=cfg.force) as run:
         if run.trained:
             print(f"{folder}: trained already with these options")

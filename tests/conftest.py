@@ -1,5 +1,6 @@
 """Toy models and data: the real architectures, small enough for milliseconds."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def toy_split(n: int, *, seed: int = 0, equal: bool = False) -> ToySplit:
     sequences = [generator.integers(1, VOCABULARY, length) for length in lengths]
     labels = np.array([int(s[1] >= VOCABULARY // 2) for s in sequences], dtype=np.int64)
     return ToySplit(sequences, labels, np.arange(n) // 3)
+
+
+def without_dropout(model: Path) -> Path:
+    """A copy of a model folder whose config turns dropout off."""
+    folder = model.parent / "no-dropout"
+    folder.mkdir(exist_ok=True)
+    config = json.loads((model / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from lib.corpus import Corpus
 from lib.errors import UserError
 from lib.options import Training
 from lib.spec import Spec
-from tests.conftest import ToySplit, toy_split
+from tests.conftest import ToySplit, toy_split, without_dropout
 
 OPTIONS = Training(epochs=2, batch_size=4, learning_rate=1e-3, eval_every=5, pool=3)
 
@@ -75,7 +75,7 @@ def test_micro_batches_add_up_to_one_batch(toy_spec: Spec, toy_model: Path) -> N
         encoder=toy_spec.encoder
         | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     )
-    folder = _without_dropout(toy_model)
+    folder = without_dropout(toy_model)
     sgd = replace(OPTIONS, optimizer="sgd", learning_rate=0.05, pool=1, epochs=3)
     whole = losses(spec, folder, replace(sgd, batch_size=6))
     parts = losses(spec, folder, replace(sgd, batch_size=2, accumulation=3))
@@ -85,18 +85,8 @@ def test_micro_batches_add_up_to_one_batch(toy_spec: Spec, toy_model: Path) -> N
     assert whole == pytest.approx(uneven, abs=1e-5)
 
 
-def _without_dropout(model: Path) -> Path:
-    folder = model.parent / "no-dropout"
-    folder.mkdir(exist_ok=True)
-    config = json.loads((model / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
-    return folder
-
-
 def test_no_gradient_is_left_over_from_the_step_before(toy_spec: Spec, toy_model: Path) -> None:
-    folder = _without_dropout(toy_model)
+    folder = without_dropout(toy_model)
     spec = replace(toy_spec, dropout=0.0)
     split = toy_split(8)
     options = replace(
