@@ -60,6 +60,7 @@ def row(folder: Path) -> dict[str, Any]:
         **{name: report["cost"][name] for name in ("latency_ms_b1", "latency_ms_b32")},
         "report_accuracy": REPORT[variant].accuracy if same else None,
         "published_accuracy": PUBLISHED.get(encoder or "") if whole and variant == "full" else None,
+        "note": "; ".join(_notes(report)),
     }
 
 
@@ -73,14 +74,17 @@ def model_id(folder: Path) -> str | None:
 def notes(study: Path, folders: Sequence[Path]) -> list[str]:
     """What must stand above the table so that nobody takes it for more than it is."""
     reports = [files.read_json(folder / "report.json") for folder in folders]
-    found = []
-    if any(report["sample"] for report in reports):
-        found.append(f"{SAMPLE}: the data is generated.")
-    limits = sorted({report["limit"] for report in reports if report["limit"] is not None})
-    if limits:
-        found.append(f"No result: limited to {limits[0]} rows of each split (--limit).")
+    found = list(dict.fromkeys(note for report in reports for note in _notes(report)))
     if len({tuple(report["inputs"].get(k) for k in ("data", "model")) for report in reports}) > 1:
-        found.append(f"Runs in {study.name} differ in data or encoder: compare with care.")
+        found.append(f"runs in {study.name} differ in data or encoder: compare with care")
+    return found
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    """Why one run's figures are no result, if they are none."""
+    found = [f"{SAMPLE} (generated data)"] if report["sample"] else []
+    if report["limit"] is not None:
+        found.append(f"no result: at most {report['limit']} rows of each split (--limit)")
     return found
 
 
@@ -122,9 +126,14 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def page(
-    study: Path, table: pd.DataFrame, floor_rows: Sequence[Mapping[str, Any]], folders: list[Path]
+    study: Path,
+    table: pd.DataFrame,
+    floor_rows: Sequence[Mapping[str, Any]],
+    folders: list[Path],
+    *,
+    suffix: str,
 ) -> str:
-    """results.md: notes, results, floors, hard and easy rows, and where the pictures are."""
+    """results.md: notes, results, floors, hard and easy rows, and the pictures of a suffix."""
     parts = [f"# {study.parent.name}: {study.name}\n"]
     parts += [f"**{note}**\n" for note in notes(study, folders)]
     parts += ["Test split; intervals are 95 %, resampling groups (premises or speakers).\n"]
@@ -134,7 +143,7 @@ def page(
     parted = subsets(folders)
     if len(parted):
         parts += ["## Hard and easy rows\n", markdown(parted)]
-    pictures = sorted((study / "figures").glob("*.png"))
+    pictures = sorted((study / "figures").glob(f"*.{suffix}"))
     if pictures:
         parts += ["## Pictures\n"]
         parts += [f"![{path.stem}](figures/{path.name})\n" for path in pictures]

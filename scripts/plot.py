@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ class Config:
 
     study: str
     """The study's folder, such as runs/bert/farstail."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """Of the pictures."""
 
 
 def main(cfg: Config) -> pd.DataFrame:
@@ -28,16 +30,21 @@ def main(cfg: Config) -> pd.DataFrame:
     folders = results.evaluated_runs(study)
     table = pd.DataFrame([results.row(folder) for folder in folders])
     floors = results.floors(folders[0])
-    _draw(study, folders, table, floors)
+    _draw(study, folders, table, floors, cfg.format)
     with files.staged_file(study / "results.csv") as temporary:
         table.to_csv(temporary, index=False)
-    files.write_text(study / "results.md", results.page(study, table, floors, folders))
+    page = results.page(study, table, floors, folders, suffix=cfg.format)
+    files.write_text(study / "results.md", page)
     _print(study, folders, table, floors)
     return table
 
 
 def _draw(
-    study: Path, folders: list[Path], table: pd.DataFrame, floors: list[dict[str, object]]
+    study: Path,
+    folders: list[Path],
+    table: pd.DataFrame,
+    floors: list[dict[str, Any]],
+    suffix: str,
 ) -> None:
     figures = study / "figures"
     sample = False
@@ -46,26 +53,26 @@ def _draw(
         sample |= report["sample"]
         records = runs.read_lines(folder / "metrics.jsonl")
         study_figures.curves(
-            figures / f"{folder.name}-training.png",
+            figures / f"{folder.name}-training.{suffix}",
             [record for record in records if record["event"] == "validation"],
             title=f"{study.name}: {folder.name}",
             sample=report["sample"],
         )
         study_figures.confusion(
-            figures / f"{folder.name}-confusion.png",
+            figures / f"{folder.name}-confusion.{suffix}",
             {name: np.array(found["confusion"]) for name, found in report["splits"].items()},
             report["labels"],
             title=f"{study.name}: {folder.name}",
             sample=report["sample"],
         )
     title = f"{study.name}: test accuracy"
-    path = figures / "variants.png"
+    path = figures / f"variants.{suffix}"
     rows: list[Any] = table.to_dict("records")
     study_figures.variants(path, rows, floors, title=title, sample=sample)
 
 
 def _print(
-    study: Path, folders: list[Path], table: pd.DataFrame, floors: list[dict[str, object]]
+    study: Path, folders: list[Path], table: pd.DataFrame, floors: list[dict[str, Any]]
 ) -> None:
     for note in results.notes(study, folders):
         print(note)
