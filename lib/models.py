@@ -1,11 +1,10 @@
 """Classifiers over pretrained encoders: prefix → suffix → head, in the same few lines for each.
 
 The loop never sees a library's output object: a batch goes in by keyword, logits (B, C) come out.
-What differs between encoders stands in one table, FAMILIES.
+What differs between encoders stands in lib.families.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,47 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
+from lib.families import Family, family_of, speech_features
 from lib.spec import read_encoder_config
 
-POOLINGS = ("cls", "mean", "max")
+POOLINGS = ("cls", "mean", "max", "weighted")
 HEADS = ("linear", "mlp")
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where an encoder keeps its parts (dotted paths), and how input becomes hidden states."""
-
-    embed: Callable[..., tuple[Tensor, Tensor | None]]
-    embeddings: tuple[str, ...]  # everything below the first layer
-    layers: str
-    query_key_value: tuple[str, str, str]  # inside a layer
-    attention_output: str  # inside a layer; its input is the heads' outputs, side by side
-    options: dict[str, Any]  # for the encoder's constructor
-    unused_weights: tuple[str, ...]  # of a checkpoint: heads that pretraining needed
-
-
-def _embed_text(
-    encoder: Any,
-    input_ids: Tensor,
-    *,
-    token_type_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """(B, T) token ids → (B, T, D) hidden states and the (B, T) mask, None without padding."""
-    hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
-    return hidden, attention_mask
-
-
-_BERT = Family(
-    embed=_embed_text,
-    embeddings=("embeddings",),
-    layers="encoder.layer",
-    query_key_value=("attention.self.query", "attention.self.key", "attention.self.value"),
-    attention_output="attention.output.dense",
-    options={"add_pooling_layer": False},
-    unused_weights=("cls.", "pooler.", "lm_head.", "classifier.", "qa_outputs."),
-)
-FAMILIES = {"bert": _BERT, "roberta": _BERT, "xlm-roberta": _BERT, "camembert": _BERT}
 
 
 class Classifier(nn.Module):
@@ -64,7 +27,9 @@ class Classifier(nn.Module):
         read_layers: how many layers are computed; those above it are kept but not used.
         frozen: the parts that stay in eval mode and do not learn.
         prefix_layers: layers that are frozen with everything below them, or None where the
-            embeddings learn: then nothing can be computed ahead.
+            embeddings learn: then no hidden state can be computed ahead.
+        features_frozen: whether the convolutions of a speech encoder are frozen, so that at
+            least their features can be computed ahead.
     """
 
     def __init__(
@@ -75,33 +40,43 @@ class Classifier(nn.Module):
         pooling: str = "cls",
         head: str = "linear",
         dropout: float = 0.1,
+        layerdrop: float = 0.0,
+        mask_time: float = 0.0,
     ) -> None:
         """Put a head with fresh weights on an encoder.
 
         Args:
-            encoder: a bare encoder of a model type in FAMILIES.
+            encoder: a bare encoder of a model type in lib.families.
             n_classes: C.
-            pooling: `cls` (the first token), `mean` or `max` over time, padding left out.
+            pooling: `cls` (the first token), `mean` or `max` over time, padding left out, or
+                `weighted`: the mean of a learned weighted sum of all layers' outputs.
             head: `linear`, or `mlp`: D → 4 D → C with GELU.
             dropout: before the head's last layer.
+            layerdrop: probability that a layer which learns is left out of a training step.
+            mask_time: share of a clip's frames that SpecAugment hides in training.
 
         Raises:
-            UserError: for a pooling or a head that does not exist.
+            UserError: for a pooling or a head that does not exist, or does not fit the rest.
         """
         super().__init__()
         if pooling not in POOLINGS or head not in HEADS:
             raise UserError(
                 f"pooling {pooling!r}, head {head!r}: choose of {POOLINGS} and of {HEADS}"
             )
+        if pooling == "weighted" and layerdrop > 0:
+            raise UserError("pooling weighted needs every layer: turn --layerdrop off")
         config = encoder.config
-        self.family = family_of(config.model_type)
+        self.family = family_of(config.to_dict())
         self.encoder: Any = encoder
-        self.pooling = pooling
+        self.pooling, self.layerdrop, self.mask_time = pooling, layerdrop, mask_time
         self.head = _head(head, config.hidden_size, n_classes, dropout)
         self.kept_heads = [list(range(config.num_attention_heads)) for _ in self.layers]
         self.read_layers = len(self.layers)
+        if pooling == "weighted":
+            self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1))
         self.frozen: list[nn.Module] = []
         self.prefix_layers: int | None = None
+        self.features_frozen = False
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -110,8 +85,14 @@ class Classifier(nn.Module):
 
     @property
     def embeddings(self) -> list[nn.Module]:
-        """The parts below the first layer."""
+        """The parts below the first layer, without the feature encoder."""
         return [self.encoder.get_submodule(path) for path in self.family.embeddings]
+
+    @property
+    def feature_encoder(self) -> list[nn.Module]:
+        """The convolutions of a speech encoder; empty for text."""
+        path = self.family.feature_encoder
+        return [self.encoder.get_submodule(path)] if path else []
 
     def query_key_value(self, layer: int) -> list[nn.Linear]:
         """A layer's three projections (D → H x head width)."""
@@ -122,34 +103,74 @@ class Classifier(nn.Module):
         """The projection (H x head width → D) that follows a layer's heads."""
         return cast(nn.Linear, self.layers[layer].get_submodule(self.family.attention_output))
 
-    def prefix(self, **batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Hidden states (B, T, D) after the frozen prefix, and the mask (B, T) or None.
+    def prefix(self, **batch: Tensor) -> dict[str, Tensor]:
+        """What `forward` takes instead of these inputs, as far as frozen parts can compute it.
 
-        Passed to `forward` as `hidden` and `attention_mask`, they give the same logits. The frozen
-        prefix draws nothing, so it may be computed once.
+        Returns:
+            `hidden` (B, T, D) after the frozen layers, or `features` (B, T, width) of frozen
+            convolutions; and `attention_mask` (B, T) where there is padding.
+
+        Raises:
+            ValueError: if nothing that comes first is frozen.
         """
-        if self.prefix_layers is None:
-            raise ValueError("the embeddings learn: there is no frozen prefix")
-        hidden, mask = self.family.embed(self.encoder, **batch)
-        return self._run(hidden, mask, 0, self.prefix_layers), mask
+        if self.prefix_layers is None and not self.features_frozen:
+            raise ValueError("what comes first learns: there is no frozen prefix")
+        with torch.no_grad():
+            if self.prefix_layers is None:
+                name = "features"
+                ahead, mask = speech_features(
+                    self.encoder, batch["input_values"], batch.get("attention_mask")
+                )
+            else:
+                name = "hidden"
+                ahead, mask = self._embed(**batch)
+                ahead = self._run(ahead, mask, 0, self.prefix_layers)[-1]
+        return {name: ahead} | ({} if mask is None else {"attention_mask": mask})
 
     def forward(self, hidden: Tensor | None = None, **batch: Tensor) -> Tensor:
-        """Logits (B, C) from the family's inputs, or from cached `hidden` with `attention_mask`."""
+        """Logits (B, C) from the family's inputs, or from what `prefix` gives."""
+        start = 0
         if hidden is None:
-            start = 0
-            hidden, mask = self.family.embed(self.encoder, **batch)
+            hidden, mask = self._embed(**batch)
         else:
             start, mask = self.prefix_layers or 0, batch.get("attention_mask")
-        hidden = self._run(hidden, mask, start, self.read_layers)
-        return self.head(pool(hidden, mask, self.pooling))
+        states = self._run(hidden, mask, start, self.read_layers)
+        if self.family.final_norm:
+            states[-1] = self.encoder.get_submodule(self.family.final_norm)(states[-1])
+        if self.pooling != "weighted":
+            return self.head(pool(states[-1], mask, self.pooling))
+        weights = self.layer_weights[: len(states)].softmax(0)
+        mixed = sum(weight * state for weight, state in zip(weights, states, strict=True))
+        return self.head(pool(cast(Tensor, mixed), mask, "mean"))
 
-    def _run(self, hidden: Tensor, mask: Tensor | None, start: int, stop: int) -> Tensor:
+    def _embed(self, **batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Hidden states (B, T, D) below the first layer, and the mask (B, T) or None."""
+        mask = batch.pop("attention_mask", None)
+        if self.family.feature_encoder is None:
+            return self.family.embed(self.encoder, **batch), mask
+        features = batch.get("features")
+        if features is None:
+            features, mask = speech_features(self.encoder, batch["input_values"], mask)
+        hide = self.mask_time if self.training else 0.0
+        return self.family.embed(self.encoder, features=features, mask=mask, mask_time=hide), mask
+
+    def _run(self, hidden: Tensor, mask: Tensor | None, start: int, stop: int) -> list[Tensor]:
+        """The hidden states before layer `start` and after each layer up to `stop`."""
         # A boolean mask that broadcasts over heads and queries; None where nothing is padded,
         # which lets attention take its fastest kernel and asks the device nothing.
         keys = None if mask is None else mask[:, None, None, :].bool()
+        bias, states = None, [hidden]
         for layer in self.layers[start:stop]:
-            hidden = layer(hidden, attention_mask=keys)
-        return hidden
+            needed = self.family.gated_heads and bias is None  # the layer that holds the bias
+            droppable = layer.training and self.layerdrop > 0 and not needed
+            if droppable and float(torch.rand(())) < self.layerdrop:
+                continue
+            if self.family.gated_heads:  # WavLM hands its position bias from layer to layer
+                hidden, bias = layer(hidden, attention_mask=mask, position_bias=bias)
+            else:
+                hidden = layer(hidden, attention_mask=keys)
+            states.append(hidden)
+        return states
 
     def train(self, mode: bool = True) -> "Classifier":
         """Set training mode, but leave what is frozen in eval mode: it draws no dropout."""
@@ -183,12 +204,12 @@ def load_encoder(folder: Path) -> Any:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what it would warn of is checked below
-    family = family_of(read_encoder_config(folder).get("model_type", "?"))
+    family = family_of(read_encoder_config(folder))
     try:
         encoder, seen = AutoModel.from_pretrained(
             folder,
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation=family.attention,
             trust_remote_code=False,
             weights_only=True,
             local_files_only=True,
@@ -200,8 +221,9 @@ def load_encoder(folder: Path) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder} cannot be loaded as a model: {reason}") from None
     extra = [key for key in seen["unexpected_keys"] if not _is_unused(key, family)]
+    missing = [key for key in seen["missing_keys"] if key != "masked_spec_embed"]
     for what, keys in {
-        "lacks weights": seen["missing_keys"],
+        "lacks weights": missing,
         "has weights of other shapes than its config.json says": seen["mismatched_keys"],
         "has weights that its config.json does not explain": extra,
     }.items():
@@ -215,25 +237,14 @@ def empty_encoder(config: dict[str, Any]) -> Any:
     """An encoder of this configuration whose weights are yet to be loaded."""
     from transformers import AutoConfig, AutoModel
 
-    family = family_of(config.get("model_type", "?"))
+    family = family_of(config)
     fields = {key: value for key, value in config.items() if key != "model_type"}
     return AutoModel.from_config(
         AutoConfig.for_model(config["model_type"], **fields),
-        attn_implementation="sdpa",
+        attn_implementation=family.attention,
         dtype=torch.float32,
         **family.options,
     )
-
-
-def family_of(model_type: str) -> Family:
-    """The family of a Hugging Face model type.
-
-    Raises:
-        UserError: if it is not supported.
-    """
-    if model_type not in FAMILIES:
-        raise UserError(f"model type {model_type!r} is not supported; choose of {[*FAMILIES]}")
-    return FAMILIES[model_type]
 
 
 def parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

@@ -22,6 +22,9 @@ class Spec:
         keep_layers: layers 0 .. keep_layers - 1 exist; None keeps all.
         read_layers: layers that are computed, where that is fewer than exist.
         heads: layer → original indices of the heads it keeps, where that is not all.
+        layerdrop: probability that a layer is left out of a training step.
+        mask_time: share of a clip's frames that SpecAugment hides in training.
+        frozen_features: whether the convolutions of a speech encoder are frozen.
         frozen_embeddings: whether what lies below the first layer is frozen.
         frozen_layers: 0-based layers that are frozen.
     """
@@ -34,6 +37,9 @@ class Spec:
     keep_layers: int | None = None
     read_layers: int | None = None
     heads: Mapping[int, tuple[int, ...]] | None = None
+    layerdrop: float = 0.0
+    mask_time: float = 0.0
+    frozen_features: bool = False
     frozen_embeddings: bool = False
     frozen_layers: tuple[int, ...] = ()
 

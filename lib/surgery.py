@@ -43,7 +43,12 @@ def build(spec: Spec, *, model: Path | None = None, best: Path | None = None) ->
     truncate(classifier, spec.n_layers)
     keep_heads(classifier, spec.kept_heads())
     classifier.read_layers = spec.read_layers or spec.n_layers
-    freeze(classifier, embeddings=spec.frozen_embeddings, layers=spec.frozen_layers)
+    freeze(
+        classifier,
+        embeddings=spec.frozen_embeddings,
+        layers=spec.frozen_layers,
+        feature_encoder=spec.frozen_features,
+    )
     return classifier
 
 
@@ -76,6 +81,9 @@ def truncate(classifier: Classifier, n_layers: int) -> None:
     del classifier.kept_heads[n_layers:]
     classifier.encoder.config.num_hidden_layers = n_layers
     classifier.read_layers = n_layers
+    if classifier.pooling == "weighted":
+        weights = classifier.layer_weights.detach()[: n_layers + 1]
+        classifier.layer_weights = nn.Parameter(weights.clone())
 
 
 def remove_heads(classifier: Classifier, heads: Iterable[tuple[int, int]]) -> None:
@@ -104,6 +112,10 @@ def keep_heads(classifier: Classifier, kept: Sequence[Collection[int]]) -> None:
     Raises:
         UserError: if a head to keep is not there.
     """
+    if classifier.family.gated_heads and any(
+        len(keep) < len(have) for have, keep in zip(classifier.kept_heads, kept, strict=True)
+    ):
+        raise UserError("WavLM's heads share one position bias and cannot be removed; use HuBERT")
     config = classifier.encoder.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     for layer, (have, keep) in enumerate(zip(classifier.kept_heads, kept, strict=True)):
@@ -120,15 +132,22 @@ def keep_heads(classifier: Classifier, kept: Sequence[Collection[int]]) -> None:
         classifier.kept_heads[layer] = order
 
 
-def freeze(classifier: Classifier, *, embeddings: bool, layers: Iterable[int]) -> None:
+def freeze(
+    classifier: Classifier,
+    *,
+    embeddings: bool,
+    layers: Iterable[int],
+    feature_encoder: bool = False,
+) -> None:
     """Freeze parts: no gradients, and eval mode also while the rest trains, so no dropout there.
 
     Layers above the last one that is computed get no gradients either: nothing reaches them.
 
     Args:
         classifier: changed in place; what was frozen before is unfrozen first.
-        embeddings: whether to freeze what lies below the first layer.
+        embeddings: whether to freeze what lies below the first layer, convolutions included.
         layers: 0-based layers to freeze.
+        feature_encoder: whether to freeze the convolutions of a speech encoder.
 
     Raises:
         UserError: if there is no such layer.
@@ -138,19 +157,32 @@ def freeze(classifier: Classifier, *, embeddings: bool, layers: Iterable[int]) -
     if not chosen <= set(range(n_layers)):
         raise UserError(f"cannot freeze layers {sorted(chosen)}: the encoder has {n_layers}")
     classifier.requires_grad_(True)
+    classifier.features_frozen = bool(classifier.feature_encoder) and (
+        feature_encoder or embeddings
+    )
     frozen = list(classifier.embeddings) if embeddings else []
+    frozen += classifier.feature_encoder if classifier.features_frozen else []
     frozen += [classifier.layers[i] for i in sorted(chosen)]
     frozen += list(classifier.layers[classifier.read_layers :])
     for parameter in models.parameters(frozen):
         parameter.requires_grad_(False)
+    filler = getattr(classifier.encoder, "masked_spec_embed", None)
+    if filler is not None and (embeddings or classifier.mask_time == 0):
+        filler.requires_grad_(False)
     classifier.frozen = frozen
-    classifier.prefix_layers = None
-    if embeddings:
-        ahead = 0
-        while ahead in chosen:
-            ahead += 1
-        classifier.prefix_layers = min(ahead, classifier.read_layers)
+    classifier.prefix_layers = _prefix_layers(classifier, chosen) if embeddings else None
     classifier.train(classifier.training)
+
+
+def _prefix_layers(classifier: Classifier, frozen: Collection[int]) -> int | None:
+    """How many layers can be computed ahead once the embeddings are frozen; None for none."""
+    whole = classifier.pooling == "weighted" or classifier.family.gated_heads
+    if whole or classifier.mask_time > 0:  # every state, the bias or fresh masks are needed
+        return None
+    ahead = 0
+    while ahead in frozen:
+        ahead += 1
+    return min(ahead, classifier.read_layers)
 
 
 def count_parameters(classifier: Classifier) -> tuple[int, int]:
@@ -166,6 +198,8 @@ def _classifier(spec: Spec, encoder: Any) -> Classifier:
         pooling=spec.pooling,
         head=spec.head,
         dropout=spec.dropout,
+        layerdrop=spec.layerdrop,
+        mask_time=spec.mask_time,
     )
 
 

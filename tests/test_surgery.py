@@ -96,7 +96,7 @@ def test_a_truncated_encoder_equals_the_hidden_states_of_the_whole_one(
 
 def test_padding_does_not_change_logits(toy_spec: Spec, toy_model: Path) -> None:
     split = toy_split(6)
-    for pooling in models.POOLINGS:
+    for pooling in models.POOLINGS:  # also a learned sum of layers
         torch.manual_seed(0)
         classifier = surgery.build(replace(toy_spec, pooling=pooling), model=toy_model).eval()
         batch = split.collate(split.ids)
@@ -116,11 +116,10 @@ def test_logits_from_the_cached_prefix_equal_those_without(
     batch = toy_split(8).collate(toy_split(8).ids)
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     assert classifier.prefix_layers == n_frozen
-    hidden, mask = classifier.prefix(**inputs)
-    assert not hidden.requires_grad
-    assert mask is not None
+    ahead = classifier.prefix(**inputs)
+    assert not ahead["hidden"].requires_grad
     torch.manual_seed(5)
-    cached = classifier(hidden=hidden, attention_mask=mask)
+    cached = classifier(**ahead)
     torch.manual_seed(5)
     assert torch.equal(cached, classifier(**inputs))
 
