@@ -54,7 +54,7 @@ def fit(
         class_weights=weights if options.class_weights else None,
         label_smoothing=options.label_smoothing,
     )
-    state = train.begin(classifier, options, len(rows))
+    state = train.begin(classifier, options, train.course(options, rows).total)
     _restore(run, state)
     started = time.perf_counter()
     for record in train.steps(

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -39,8 +39,17 @@ class Split(Protocol):
         """(N,) bool columns that evaluation reports apart, such as hard_hypothesis."""
         ...
 
+    @property
+    def unit(self) -> int:
+        """What `lengths` counts in one of what the user counts: 1 token, or samples a second."""
+        ...
+
     def __len__(self) -> int:
         """How many rows there are."""
+        ...
+
+    def epoch(self, *, seed: int, epoch: int) -> Self:
+        """The split as training sees it in an epoch: the same rows, other variants of them."""
         ...
 
     def collate(self, rows: np.ndarray) -> Batch:

@@ -11,7 +11,9 @@ class Training:
     epochs: float = 3
     """Passes over the training split."""
     batch_size: int = 16
-    """Examples of one forward pass."""
+    """Examples of one forward pass, at the most."""
+    batch_length: float = 0
+    """Padded tokens (text) or seconds (speech) of one forward pass at the most; 0 for any."""
     accumulation: int = 1
     """Forward passes of one optimizer step."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -26,6 +28,8 @@ class Training:
     """How the rate goes on after the warm-up."""
     class_weights: bool = False
     """Weigh the loss so that each class counts equally."""
+    balanced_sampling: bool = False
+    """Draw the examples of each epoch so that each class is equally likely."""
     label_smoothing: float = 0.0
     """Probability taken from the true class and spread over all."""
     max_grad_norm: float = 1.0

@@ -5,15 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 
 
-def n_steps(n_rows: int, step_size: int) -> int:
-    """Optimizer steps of one epoch; the last one may be smaller than `step_size` rows."""
-    return -(-n_rows // step_size)
-
-
 def epoch(
     lengths: np.ndarray,
     *,
+    rows: np.ndarray | None = None,
     batch_size: int,
+    budget: int = 0,
     accumulation: int = 1,
     ranks: int = 1,
     seed: int,
@@ -28,7 +25,10 @@ def epoch(
 
     Args:
         lengths: (N,) cost of each row, in tokens or samples.
-        batch_size: rows of one forward pass on one rank.
+        rows: the row indices of the epoch, where that is not each of the N once.
+        batch_size: rows of one forward pass on one rank, at the most.
+        budget: padded length of one forward pass at the most, 0 for any; a row that alone
+            exceeds it is a batch of its own.
         accumulation: forward passes of one optimizer step on one rank.
         ranks: processes that share each step.
         seed: of the run.
@@ -41,17 +41,33 @@ def epoch(
         last step of an epoch may be too small for that, and then some micro-batches are empty.
     """
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(lengths))
-    step_size = batch_size * accumulation * ranks
+    order = generator.permutation(np.arange(len(lengths)) if rows is None else rows)
+    shares = accumulation * ranks
     steps: list[np.ndarray] = []
-    for start in range(0, len(order), step_size * pool):
-        rows = order[start : start + step_size * pool]
+    for start in range(0, len(order), batch_size * shares * pool):
+        some = order[start : start + batch_size * shares * pool]
         if pool > 1:
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
-        steps += [rows[i : i + step_size] for i in range(0, len(rows), step_size)]
+            some = some[np.argsort(lengths[some], kind="stable")]
+        steps += _cut(some, lengths, n_rows=batch_size * shares, budget=budget * shares)
     if pool > 1:
         steps = [steps[i] for i in generator.permutation(len(steps))]
-    return [_share(rows, ranks=ranks, accumulation=accumulation) for rows in steps]
+    return [_share(step, ranks=ranks, accumulation=accumulation) for step in steps]
+
+
+def balanced(labels: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """Row indices of an epoch in which each class that occurs is equally likely: (N,) int64.
+
+    Every row of a class comes before any of its rows comes again.
+    """
+    generator = np.random.default_rng([seed, epoch, 1])
+    classes = np.unique(labels)
+    share = np.bincount(np.arange(len(labels)) % len(classes))
+    found = []
+    for label, n_wanted in zip(generator.permutation(classes), share, strict=True):
+        rows = np.flatnonzero(labels == label)
+        rounds = [generator.permutation(rows) for _ in range(-(-n_wanted // len(rows)))]
+        found.append(np.concatenate(rounds)[:n_wanted])
+    return np.concatenate(found)
 
 
 def by_length(lengths: np.ndarray, *, budget: int, max_rows: int = 1024) -> Iterator[np.ndarray]:
@@ -71,6 +87,20 @@ def by_length(lengths: np.ndarray, *, budget: int, max_rows: int = 1024) -> Iter
         n_rows = max(1, min(max_rows, budget // max(1, int(lengths[order[start]]))))
         yield order[start : start + n_rows]
         start += n_rows
+
+
+def _cut(rows: np.ndarray, lengths: np.ndarray, *, n_rows: int, budget: int) -> list[np.ndarray]:
+    """Consecutive steps of at most `n_rows` rows and, if `budget` is not 0, that padded length."""
+    if not budget:
+        return [rows[i : i + n_rows] for i in range(0, len(rows), n_rows)]
+    steps, start, longest = [], 0, 0
+    for end, row in enumerate(rows):
+        longest = max(longest, int(lengths[row]))
+        n = end - start + 1
+        if n > 1 and (n > n_rows or n * longest > budget):
+            steps.append(rows[start:end])
+            start, longest = end, int(lengths[row])
+    return [*steps, rows[start:]] if len(rows) else []
 
 
 def _share(rows: np.ndarray, *, ranks: int, accumulation: int) -> list[list[np.ndarray]]:

@@ -37,6 +37,7 @@ class TokenSplit:
         ids, groups: (N,) int64, row of the source file, number of the premise.
         flags: hard_hypothesis and hard_overlap, (N,) bool, where the source has them.
         pad_id: the token that fills a batch up.
+        unit: of `lengths`: one token.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TokenSplit:
     groups: np.ndarray
     flags: dict[str, np.ndarray] = field(default_factory=dict)
     pad_id: int = 0
+    unit: int = 1
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -74,6 +76,10 @@ class TokenSplit:
             batch["attention_mask"] = real
         batch |= {"labels": self.labels[rows], "ids": self.ids[rows]}
         return {name: torch.from_numpy(v.astype(np.int64)) for name, v in batch.items()}
+
+    def epoch(self, *, seed: int, epoch: int) -> "TokenSplit":
+        """The split itself: text is the same in every epoch."""
+        return self
 
     def take(self, rows: np.ndarray) -> "TokenSplit":
         """The same split with only the given rows, in their order; the tokens are shared."""

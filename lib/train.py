@@ -75,22 +75,77 @@ class State:
             setattr(self, name, numbers[name])
 
 
-def n_steps(options: Training, n_rows: int) -> tuple[int, int]:
-    """(optimizer steps of one epoch, of the whole run)."""
-    per_epoch = plan.n_steps(n_rows, options.batch_size * options.accumulation)
-    return per_epoch, math.ceil(options.epochs * per_epoch)
+@dataclass(frozen=True)
+class Course:
+    """How many optimizer steps each epoch of a run has: known before the first one.
+
+    Attributes:
+        sizes: of whole epochs.
+        total: steps of the run, which may end within the last epoch.
+    """
+
+    sizes: tuple[int, ...]
+    total: int
+
+    def place(self, step: int) -> tuple[int, int]:
+        """The epoch, 0-based, that follows `step` steps, and the steps of it that are done."""
+        epoch = 0
+        while epoch < len(self.sizes) - 1 and step >= self.sizes[epoch]:
+            step -= self.sizes[epoch]
+            epoch += 1
+        return epoch, step
+
+    def epochs(self, step: int) -> float:
+        """`step` steps in epochs."""
+        epoch, done = self.place(step)
+        return epoch + done / self.sizes[epoch]
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether the step-th step is the last of its epoch, or of the run."""
+        epoch, done = self.place(step)
+        return step == self.total or done in (0, self.sizes[epoch])
 
 
-def begin(model: Classifier, options: Training, n_rows: int) -> State:
-    """The state before the first step of a run over `n_rows` training rows."""
+def course(options: Training, split: Split) -> Course:
+    """The course of a run over a training split."""
+    n_epochs = max(1, math.ceil(options.epochs))
+    sizes = tuple(len(_plan(options, split, epoch)[1]) for epoch in range(n_epochs))
+    part = options.epochs - (n_epochs - 1)
+    return Course(sizes, sum(sizes[:-1]) + math.ceil(part * sizes[-1]))
+
+
+def _plan(
+    options: Training, split: Split, epoch: int
+) -> tuple[Split, list[list[list[np.ndarray]]]]:
+    """The split as it is in an epoch, and that epoch's steps."""
+    split = split.epoch(seed=options.seed, epoch=epoch)
+    rows = None
+    if options.balanced_sampling:
+        rows = plan.balanced(split.labels, seed=options.seed, epoch=epoch)
+    steps = plan.epoch(
+        split.lengths,
+        rows=rows,
+        batch_size=options.batch_size,
+        budget=round(options.batch_length * split.unit),
+        accumulation=options.accumulation,
+        seed=options.seed,
+        epoch=epoch,
+        pool=options.pool,
+    )
+    return split, steps
+
+
+def begin(model: Classifier, options: Training, n_steps: int) -> State:
+    """The state before the first of a run's `n_steps` optimizer steps."""
     optimizer = optim.optimizer(
         model,
         name=options.optimizer,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
     )
-    _, total = n_steps(options, n_rows)
-    scheduler = optim.schedule(optimizer, n_steps=total, warmup=options.warmup, decay=options.decay)
+    scheduler = optim.schedule(
+        optimizer, n_steps=n_steps, warmup=options.warmup, decay=options.decay
+    )
     device = next(model.parameters()).device
     fp16 = precision(options.amp, device) is torch.float16
     return State(model, optimizer, scheduler, torch.amp.GradScaler(device.type, enabled=fp16))
@@ -117,31 +172,30 @@ def steps(
     """
     device = next(state.model.parameters()).device
     dtype = precision(options.amp, device)
-    per_epoch, total = n_steps(options, len(train))
-    every = options.eval_every or per_epoch
+    whole = course(options, train)
+    every = options.eval_every
 
     def due() -> bool:
-        return state.n_seen > 0 and (state.step % every == 0 or state.step == total)
+        ends = state.step % every == 0 if every else whole.ends_epoch(state.step)
+        return state.n_seen > 0 and (ends or state.step == whole.total)
+
+    def validated() -> Record:
+        epochs = {"epoch": whole.epochs(state.step)}
+        return _validation(state, validation, options, class_names) | epochs
 
     if due():  # a run that was stopped between a step and its validation
-        yield _validation(state, validation, options, per_epoch, class_names)
-    while state.step < total and not stopped_early(state, options):
-        epoch, done = divmod(state.step, per_epoch)
-        todo = plan.epoch(
-            train.lengths,
-            batch_size=options.batch_size,
-            accumulation=options.accumulation,
-            seed=options.seed,
-            epoch=epoch,
-            pool=options.pool,
-        )[done : done + total - state.step]
-        feed = batches(train, (rows for (turns,) in todo for rows in turns), device=device)
+        yield validated()
+    while state.step < whole.total and not stopped_early(state, options):
+        epoch, done = whole.place(state.step)
+        split, todo = _plan(options, train, epoch)
+        todo = todo[done : done + whole.total - state.step]
+        feed = batches(split, (rows for (turns,) in todo for rows in turns), device=device)
         for (turns,) in todo:
             group = [next(feed) for _ in turns]
             record = _step(state, group, loss_fn=loss_fn, options=options, dtype=dtype)
-            yield {"event": "step", "step": state.step, "epoch": state.step / per_epoch} | record
+            yield {"event": "step", "epoch": whole.epochs(state.step)} | record
             if due():
-                yield _validation(state, validation, options, per_epoch, class_names)
+                yield validated()
                 if stopped_early(state, options):
                     return
 
@@ -181,7 +235,7 @@ def _step(
     state.loss_sum += loss_sum
     state.n_right += int(n_right)
     state.n_seen += n
-    return {"n": n, "loss": loss_sum / n, "accuracy": n_right / n}
+    return {"step": state.step, "n": n, "loss": loss_sum / n, "accuracy": n_right / n}
 
 
 def stopped_early(state: State, options: Training) -> bool:
@@ -190,7 +244,7 @@ def stopped_early(state: State, options: Training) -> bool:
 
 
 def _validation(
-    state: State, split: Split, options: Training, per_epoch: int, class_names: tuple[str, ...]
+    state: State, split: Split, options: Training, class_names: tuple[str, ...]
 ) -> Record:
     started = time.perf_counter()
     dtype = precision(options.amp, next(state.model.parameters()).device)
@@ -206,7 +260,6 @@ def _validation(
     record = {
         "event": "validation",
         "step": state.step,
-        "epoch": state.step / per_epoch,
         "n": len(split),
         "learning_rate": state.scheduler.get_last_lr()[0],
         "train_loss": state.loss_sum / max(1, state.n_seen),

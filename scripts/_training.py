@@ -84,7 +84,7 @@ def train_run(
     options = training_options(run.config["options"])
     place = pick(device)
     data = corpus.load(run.config["options"])
-    _, total = train.n_steps(options, len(data.splits["train"]))
+    total = train.course(options, data.splits["train"]).total
     caught = _catch_signals()
     records = fit.fit(
         run, data, spec, options, model=model, best=best, device=place, stop=lambda: bool(caught)

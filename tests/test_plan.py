@@ -20,7 +20,7 @@ def test_every_row_is_in_an_epoch_once(n: int, ranks: int, accumulation: int, po
     )
     rows = [row for step in steps for rank in step for batch in rank for row in batch]
     assert sorted(rows) == list(range(n))
-    assert len(steps) == plan.n_steps(n, 4 * ranks * accumulation)
+    assert len(steps) == -(-n // (4 * ranks * accumulation))
     assert all(len({len(rank) for rank in step}) == 1 for step in steps), "ranks would wait"
 
 
@@ -64,3 +64,28 @@ def test_evaluation_batches_keep_to_the_budget_and_miss_no_row() -> None:
 
 def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
     assert [list(rows) for rows in plan.by_length(np.array([3, 900]), budget=10)] == [[1], [0]]
+
+
+@pytest.mark.parametrize("shares", [1, 2])
+def test_a_budget_bounds_the_padded_length_of_each_step(shares: int) -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 500)
+    steps = plan.epoch(lengths, batch_size=32, budget=150, accumulation=shares, seed=0, epoch=0)
+    batches = [batch for step in steps for batch in step[0]]
+    assert sorted(np.concatenate(batches)) == list(range(500))
+    assert all(len(batch) <= 32 for batch in batches)
+    for step in steps:
+        rows = np.concatenate(step[0])
+        assert len(rows) * lengths[rows].max() <= 150 * shares or len(rows) == 1
+
+
+def test_balanced_rows_hold_each_class_equally_and_repeat_none_too_early() -> None:
+    labels = np.repeat([0, 1, 2], [60, 30, 9])
+    rows = plan.balanced(labels, seed=0, epoch=0)
+    assert np.bincount(labels[rows]).tolist() == [33, 33, 33]
+    times = np.bincount(rows, minlength=99)
+    assert set(times[:60]) == {0, 1}
+    assert set(times[60:90]) == {1, 2}
+    assert set(times[90:]) == {3, 4}
+    assert not np.array_equal(rows, plan.balanced(labels, seed=0, epoch=1))
+    order = plan.epoch(np.ones(99), rows=rows, batch_size=8, seed=0, epoch=0)
+    assert sorted(np.concatenate([b for ((b,),) in order])) == sorted(rows)

@@ -29,7 +29,7 @@ def losses(
     torch.manual_seed(options.seed)
     classifier = surgery.build(spec, model=model)
     split = split or toy_split(30)
-    state = train.begin(classifier, options, len(split))
+    state = train.begin(classifier, options, train.course(options, split).total)
     records = train.steps(
         state,
         split,
@@ -134,7 +134,7 @@ def test_frozen_weights_are_bit_identical_afterwards_and_others_move(
     spec = replace(toy_spec, **frozen)
     classifier = surgery.build(spec, model=toy_model)
     before = {name: p.detach().clone() for name, p in classifier.named_parameters()}
-    state = train.begin(classifier, OPTIONS, 30)
+    state = train.begin(classifier, OPTIONS, 16)
     for _ in train.steps(
         state,
         toy_split(30),
@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_rows(
 ) -> None:
     classifier = surgery.build(toy_spec, model=toy_model)
     before = {name: p.detach().clone() for name, p in classifier.named_parameters()}
-    state = train.begin(classifier, OPTIONS, 30)
+    state = train.begin(classifier, OPTIONS, 16)
 
     def broken(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return logits.sum() * torch.nan
@@ -242,6 +242,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_rows(
     with pytest.raises(UserError, match=r"loss is nan at step 1 \(training rows \d+, "):
         next(loop)
     assert all(torch.equal(p, before[name]) for name, p in classifier.named_parameters())
+
+
+def test_epochs_of_unequal_size_end_where_they_end() -> None:
+    course = train.Course((5, 4, 3), 11)
+    assert [step for step in range(1, 12) if course.ends_epoch(step)] == [5, 9, 11]
+    assert course.place(5) == (1, 0)
+    assert course.epochs(7) == 1.5
 
 
 def test_class_weights_count_each_class_equally() -> None:
@@ -281,7 +288,7 @@ def test_mixed_precision_on_the_cpu_is_refused() -> None:
 
 def test_a_checkpoint_holds_everything_that_changes(toy_spec: Spec, toy_model: Path) -> None:
     torch.manual_seed(0)
-    state = train.begin(surgery.build(toy_spec, model=toy_model), OPTIONS, 30)
+    state = train.begin(surgery.build(toy_spec, model=toy_model), OPTIONS, 16)
     loop = train.steps(
         state,
         toy_split(30),
@@ -295,7 +302,7 @@ def test_a_checkpoint_holds_everything_that_changes(toy_spec: Spec, toy_model: P
     tensors = {name: value.clone() for name, value in state.tensors().items()}
     numbers = json.loads(json.dumps(state.numbers()))
     torch.manual_seed(7)
-    fresh = train.begin(surgery.build(toy_spec, model=toy_model), OPTIONS, 30)
+    fresh = train.begin(surgery.build(toy_spec, model=toy_model), OPTIONS, 16)
     fresh.restore(tensors, numbers)
     assert json.loads(json.dumps(fresh.numbers())) == numbers
     assert fresh.tensors().keys() == tensors.keys()
