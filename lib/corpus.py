@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib import files
 from lib.loader import Split
 
 
@@ -17,7 +18,7 @@ class Corpus:
         labels: class names, in the order of the logits.
         splits: train, validation and test.
         sample: whether it is a generated sample, on which no result counts.
-        known_as: the published corpus that it is, such as `farstail`, or None.
+        known_as: the published corpus that it is, `farstail` or `shemo`, or None.
         fingerprint: of its content.
         limit: rows of each split at the most, None for all.
     """
@@ -35,21 +36,22 @@ def load(options: Mapping[str, Any]) -> Corpus:
     """The corpus that a run's options name.
 
     Args:
-        options: of config.json: data, model, max_length, limit.
+        options: of config.json, see lib.tokens.load and lib.speech.load.
 
     Raises:
         UserError: if it is not prepared, or damaged.
     """
-    from lib import text, tokens
+    from lib import packed, speech, text, tokens
 
     folder = Path(options["data"])
-    meta = text.read_meta(folder)
-    splits = tokens.load(
-        folder,
-        Path(options["model"]),
-        max_length=options["max_length"],
-        limit=options["limit"],
-    )
+    splits: Mapping[str, Split]
+    if is_speech(folder):
+        meta = packed.read_meta(folder)
+        splits = speech.load(folder, options)
+    else:
+        meta = text.read_meta(folder)
+        model, limit = Path(options["model"]), options["limit"]
+        splits = tokens.load(folder, model, max_length=options["max_length"], limit=limit)
     return Corpus(
         name=meta["name"],
         labels=tuple(meta["labels"]),
@@ -59,3 +61,10 @@ def load(options: Mapping[str, Any]) -> Corpus:
         fingerprint=meta["fingerprint"],
         limit=options["limit"],
     )
+
+
+def is_speech(folder: Path) -> bool:
+    """Whether a prepared folder holds speech."""
+    path = folder / "meta.json"
+    meta = files.read_json(path) if path.is_file() else None
+    return isinstance(meta, dict) and meta.get("kind") == "speech"

@@ -21,14 +21,15 @@ def report(split: Split, logits: np.ndarray, *, class_names: Sequence[str]) -> d
 
     Returns:
         A dict fit for JSON; `ci_low` and `ci_high` are the 95 % interval of the accuracy,
-        resampling groups, None with a single group. `subsets` has, for each flag such as
-        hard_hypothesis, the same for its `hard` and its `easy` rows, where there are any.
+        resampling groups, None with a single group. `subsets` has, for each flag, the same for
+        the rows with it and for those without, where there are any: hard_hypothesis and
+        hard_overlap hard and easy, female and male, disputed and agreed labels.
     """
     found = _summary(split.labels, logits, split.groups, class_names)
     found["subsets"] = {
         flag: {
             name: _summary(split.labels[rows], logits[rows], split.groups[rows], class_names)
-            for name, rows in (("hard", flagged), ("easy", ~flagged))
+            for name, rows in zip(_names_of(flag), (flagged, ~flagged), strict=True)
             if rows.any()
         }
         for flag, flagged in split.flags.items()
@@ -42,8 +43,8 @@ def predictions(
     """A row for each example, from which every metric can be computed again.
 
     Returns:
-        Columns split, id, group, label, the split's flags as 0 or 1, prediction, and p_<class>:
-        one probability per class, rounded to 9 digits.
+        Columns split, id, group, label, the split's own columns, its flags as 0 or 1, prediction,
+        and p_<class>: one probability per class, rounded to 9 digits.
     """
     names = np.asarray(class_names)
     probabilities = np.exp(log_softmax(logits)).round(9)
@@ -53,6 +54,7 @@ def predictions(
         "group": split.groups,
         "label": names[split.labels],
     }
+    columns |= split.columns
     columns |= {flag: flagged.astype(int) for flag, flagged in split.flags.items()}
     columns["prediction"] = names[logits.argmax(1)]
     columns |= {f"p_{label}": probabilities[:, i] for i, label in enumerate(class_names)}
@@ -80,6 +82,12 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"confusion (rows true, columns predicted: {' '.join(names)})",
         *table,
     ]
+
+
+def _names_of(flag: str) -> tuple[str, str]:
+    """What the rows with a flag are called, and those without."""
+    others = {"female": "male", "disputed": "agreed"}
+    return (flag, others[flag]) if flag in others else ("hard", "easy")
 
 
 def _summary(

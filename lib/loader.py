@@ -40,6 +40,11 @@ class Split(Protocol):
         ...
 
     @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """(N,) more columns for predictions.csv."""
+        ...
+
+    @property
     def unit(self) -> int:
         """What `lengths` counts in one of what the user counts: 1 token, or samples a second."""
         ...

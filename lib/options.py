@@ -44,6 +44,8 @@ class Training:
     """Stop after this many validations without a better one; 0 never does."""
     pool: int = 50
     """Steps whose examples are sorted by length together; 1 leaves the order entirely random."""
+    drop_last: bool = False
+    """Leave out an epoch's last examples if they do not fill a step."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     """Mixed precision, on CUDA only; auto takes bf16 where the GPU has it."""
     seed: int = 0

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+LIMIT_SEED = 44
+
 
 def epoch(
     lengths: np.ndarray,
@@ -16,6 +18,7 @@ def epoch(
     seed: int,
     epoch: int,
     pool: int = 50,
+    drop_last: bool = False,
 ) -> list[list[list[np.ndarray]]]:
     """The steps of one epoch, each row in exactly one of them.
 
@@ -34,6 +37,7 @@ def epoch(
         seed: of the run.
         epoch: 0-based.
         pool: steps that are sorted together; 1 leaves the order entirely random.
+        drop_last: leave out the last rows of the order that do not fill a step.
 
     Returns:
         steps → ranks → micro-batches → (B,) int64 row indices. Every rank has the same number of
@@ -43,6 +47,8 @@ def epoch(
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(np.arange(len(lengths)) if rows is None else rows)
     shares = accumulation * ranks
+    if drop_last:
+        order = order[: len(order) // (batch_size * shares) * batch_size * shares]
     steps: list[np.ndarray] = []
     for start in range(0, len(order), batch_size * shares * pool):
         some = order[start : start + batch_size * shares * pool]
@@ -68,6 +74,19 @@ def balanced(labels: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
         rounds = [generator.permutation(rows) for _ in range(-(-n_wanted // len(rows)))]
         found.append(np.concatenate(rounds)[:n_wanted])
     return np.concatenate(found)
+
+
+def limited(labels: np.ndarray, limit: int) -> np.ndarray:
+    """At most `limit` row indices, ascending, the classes in proportion: (M,) int64.
+
+    The same rows at every call, whatever a run's seed, so that limited runs can be compared.
+    """
+    order = np.random.default_rng(LIMIT_SEED).permutation(len(labels))
+    share = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        share[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+    return np.sort(np.argsort(share, kind="stable")[:limit])
 
 
 def by_length(lengths: np.ndarray, *, budget: int, max_rows: int = 1024) -> Iterator[np.ndarray]:

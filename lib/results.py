@@ -53,7 +53,7 @@ def row(folder: Path) -> dict[str, Any]:
         "variant": variant,
         "seed": options["seed"],
         **{name: test[name] for name in ("accuracy", "ci_low", "ci_high")},
-        **{name: test[name] for name in ("macro_f1", "micro_f1", "weighted_f1")},
+        **{name: test[name] for name in ("uar", "macro_f1", "micro_f1", "weighted_f1")},
         **{f"f1_{name}": of["f1"] for name, of in test["per_class"].items()},
         **{name: test[name] for name in ("loss", "n")},
         **{name: report["cost"][name] for name in ("params", "trainable_params", "train_s")},
@@ -96,14 +96,14 @@ def floors(folder: Path) -> list[dict[str, Any]]:
 
 
 def subsets(folders: Sequence[Path]) -> pd.DataFrame:
-    """Accuracy and macro F1 of the hard and the easy test rows, by run; empty without flags."""
+    """Accuracy, UAR and macro F1 of the test rows with and without a flag, by run."""
     found = []
     for folder in folders:
         test = files.read_json(folder / "report.json")["splits"]["test"]
         for flag, parts in test["subsets"].items():
             for name, part in parts.items():
-                figures = {key: part[key] for key in ("n", "accuracy", "macro_f1")}
-                found.append({"run": folder.name, "subset": f"{flag}: {name}"} | figures)
+                figures = {key: part[key] for key in ("n", "accuracy", "uar", "macro_f1")}
+                found.append({"run": folder.name, "flag": flag, "rows": name} | figures)
     return pd.DataFrame(found)
 
 
@@ -142,7 +142,7 @@ def page(
         parts += ["## Floors of the same data\n", markdown(pd.DataFrame(floor_rows))]
     parted = subsets(folders)
     if len(parted):
-        parts += ["## Hard and easy rows\n", markdown(parted)]
+        parts += ["## Parts of the test split\n", markdown(parted)]
     pictures = sorted((study / "figures").glob(f"*.{suffix}"))
     if pictures:
         parts += ["## Pictures\n"]

@@ -48,16 +48,22 @@ class Run:
         return self.folder / "checkpoints"
 
 
-def run_folder(study: Path, variant: str, seed: int) -> Path:
-    """The folder of a run in its study.
+def run_folder(study: Path, options: Mapping[str, Any]) -> Path:
+    """The folder of a run in its study: VARIANT-sSEED, and -fFOLD where there are folds.
+
+    Args:
+        study: runs/<bert|hubert>/<study>.
+        options: variant, seed and, for speech, split and fold.
 
     Raises:
         UserError: if the study's or the variant's name would leave the folder it belongs to.
     """
+    variant, seed = options["variant"], options["seed"]
+    fold = f"-f{options['fold']}" if options.get("split") == "speaker" else ""
     for flag, name in (("--name", study.name), ("--variant", variant)):
         if not re.fullmatch(r"[^\W.][^/\\\x00-\x1f]*", name):
             raise UserError(f"{flag} {name!r} is no name for a folder; letters and digits are")
-    return study / f"{variant}-s{seed}"
+    return study / f"{variant}-s{seed}{fold}"
 
 
 @contextlib.contextmanager

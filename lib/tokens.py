@@ -11,6 +11,7 @@ import pandas as pd
 from lib.errors import UserError
 from lib.files import digest, locked, read_json, staged_folder, write_json
 from lib.persian import Progress
+from lib.plan import limited
 from lib.text import read_meta, read_split
 from lib.text_source import FLAGS, SPLITS
 from lib.tokenizer import count, encode, load_tokenizer, n_token_types, tokenizer_files
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CHUNK = 2048  # pairs handed to the tokenizer at a time
-LIMIT_SEED = 44
 
 
 @dataclass(kw_only=True)
@@ -36,6 +36,7 @@ class TokenSplit:
         labels: (N,) int64, 0-based in the order of meta.json.
         ids, groups: (N,) int64, row of the source file, number of the premise.
         flags: hard_hypothesis and hard_overlap, (N,) bool, where the source has them.
+        columns: of predictions.csv beside these; text has none.
         pad_id: the token that fills a batch up.
         unit: of `lengths`: one token.
     """
@@ -49,6 +50,7 @@ class TokenSplit:
     ids: np.ndarray
     groups: np.ndarray
     flags: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
     pad_id: int = 0
     unit: int = 1
 
@@ -114,7 +116,7 @@ def load(
     splits = {split: _load_split(path / split, pad_id) for split in SPLITS}
     if limit is None:
         return splits
-    return {name: split.take(_chosen(split.labels, limit)) for name, split in splits.items()}
+    return {name: split.take(limited(split.labels, limit)) for name, split in splits.items()}
 
 
 def tokenize(
@@ -206,13 +208,3 @@ def _load_split(folder: Path, pad_id: int) -> TokenSplit:
     except (ValueError, KeyError, IndexError) as error:
         problem = f"{folder.parent} is damaged ({error})"
         raise UserError(f"{problem}; delete it and it is made again") from None
-
-
-def _chosen(labels: np.ndarray, limit: int) -> np.ndarray:
-    """The rows that a limit keeps: of each class its share, drawn at random once and for all."""
-    order = np.random.default_rng(LIMIT_SEED).permutation(len(labels))
-    share = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = order[labels[order] == label]
-        share[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-    return np.sort(np.argsort(share, kind="stable")[:limit])

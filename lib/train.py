@@ -107,9 +107,15 @@ class Course:
 
 
 def course(options: Training, split: Split) -> Course:
-    """The course of a run over a training split."""
+    """The course of a run over a training split.
+
+    Raises:
+        UserError: if an epoch has no step.
+    """
     n_epochs = max(1, math.ceil(options.epochs))
     sizes = tuple(len(_plan(options, split, epoch)[1]) for epoch in range(n_epochs))
+    if min(sizes) == 0:
+        raise UserError(f"{len(split)} training rows do not fill a step; lower --batch-size")
     part = options.epochs - (n_epochs - 1)
     return Course(sizes, sum(sizes[:-1]) + math.ceil(part * sizes[-1]))
 
@@ -131,6 +137,7 @@ def _plan(
         seed=options.seed,
         epoch=epoch,
         pool=options.pool,
+        drop_last=options.drop_last,
     )
     return split, steps
 

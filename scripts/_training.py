@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,42 @@ def trained_base(folder: Path) -> dict[str, Any]:
     return config
 
 
+def first_weights(init: str, base: Path, options: Mapping[str, Any]) -> dict[str, Path]:
+    """Where a study's run takes its first weights from, as `make_run` wants it."""
+    return {"best": base / "best"} if init == "base" else {"model": Path(options["model"])}
+
+
 def training_options(options: Mapping[str, Any]) -> Training:
     """The loop's part of a run's options."""
     return Training(**{name: options[name] for name in Training.__dataclass_fields__})
+
+
+def make_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    flags: RunFlags,
+    prepare: Callable[[runs.Run], Spec],
+    *,
+    model: Path | None = None,
+    best: Path | None = None,
+) -> Path:
+    """Open a run, train it unless it is trained already, and say so; its folder.
+
+    Args:
+        folder: of the run.
+        config: from runs.configuration.
+        flags: how to treat a run that is there.
+        prepare: gives the classifier's spec once the run is open.
+        model: folder of the pretrained encoder, unless
+        best: `best/` of the base run gives the first weights.
+    """
+    with runs.opened(folder, config, resume=flags.resume, force=flags.force) as run:
+        if run.trained:
+            print(f"{folder}: trained already with these options")
+            return folder
+        train_run(run, prepare(run), model=model, best=best, device=flags.device)
+    print(f"{folder}: trained in {runs.train_seconds(folder):.0f} s")
+    return folder
 
 
 def train_run(
@@ -116,8 +149,11 @@ def _show(bar: Any, record: Mapping[str, Any], run: runs.Run) -> None:
             f"epoch {record['epoch']:.2f}, step {record['step']}: training loss "
             f"{record['train_loss']:.4f}, accuracy {record['train_accuracy']:.4f}; validation loss "
             f"{record['loss']:.4f}, accuracy {record['accuracy']:.4f}, macro F1 "
-            f"{record['macro_f1']:.4f}"
+            f"{record['macro_f1']:.4f}, UAR {record['uar']:.4f}"
         )
+        if run.config["options"].get("recipe") == "report" and "split" in run.config["options"]:
+            for name in ("first_predictions", "first_labels", "n_predicted", "n_true"):
+                bar.write(f"  {name.replace('_', ' ')} {record[name]}")
 
 
 def _catch_signals() -> list[int]:

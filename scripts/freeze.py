@@ -8,7 +8,7 @@ from lib import runs
 from lib.errors import UserError
 from lib.spec import Spec, n_layers_of, read_spec
 from scripts import _cli
-from scripts._training import RunFlags, train_run, trained_base
+from scripts._training import RunFlags, first_weights, make_run, trained_base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +51,14 @@ def main(cfg: Config) -> Path:
     if cfg.init == "base":
         inputs["base"] = record["sha256"]
     options = config["options"] | {"variant": cfg.variant or name}
-    folder = runs.run_folder(base.parent, options["variant"], options["seed"])
+    folder = runs.run_folder(base.parent, options)
     if folder == base:
         raise UserError(f"{folder} is the base run itself; give another --variant")
     told = runs.configuration(
         script="freeze", options=options, inputs=inputs, change=change, device=cfg.device
     )
-    with runs.opened(folder, told, resume=cfg.resume, force=cfg.force) as run:
-        if run.trained:
-            print(f"{folder}: trained already with these options")
-            return folder
-        if cfg.init == "base":
-            train_run(run, spec, best=base / "best", device=cfg.device)
-        else:
-            train_run(run, spec, model=Path(options["model"]), device=cfg.device)
-    print(f"{folder}: trained in {runs.train_seconds(folder):.0f} s")
-    return folder
+    weights = first_weights(cfg.init, base, options)
+    return make_run(folder, told, cfg, lambda _: spec, **weights)
 
 
 def changed(cfg: Config, spec: Spec) -> tuple[Spec, str]:

@@ -8,7 +8,7 @@ from lib import files, runs
 from lib.errors import UserError
 from lib.spec import Spec, read_spec
 from scripts import _cli
-from scripts._training import RunFlags, train_run, trained_base
+from scripts._training import RunFlags, first_weights, make_run, trained_base
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ def main(cfg: Config) -> Path:
     spec, record = read_spec(base / "best")
     named = _parse_heads(cfg.heads)
     options = config["options"] | {"variant": cfg.variant}
-    folder = runs.run_folder(base.parent, cfg.variant, options["seed"])
+    folder = runs.run_folder(base.parent, options)
     if folder == base:
         raise UserError(f"{folder} is the base run itself; give another --variant")
     told = runs.configuration(
@@ -67,17 +67,8 @@ def main(cfg: Config) -> Path:
         },
         device=cfg.device,
     )
-    with runs.opened(folder, told, resume=cfg.resume, force=cfg.force) as run:
-        if run.trained:
-            print(f"{folder}: trained already with these options")
-            return folder
-        pruned = _choose(cfg, run, base, spec, named)
-        if cfg.init == "base":
-            train_run(run, pruned, best=base / "best", device=cfg.device)
-        else:
-            train_run(run, pruned, model=Path(options["model"]), device=cfg.device)
-    print(f"{folder}: trained in {runs.train_seconds(folder):.0f} s")
-    return folder
+    weights = first_weights(cfg.init, base, options)
+    return make_run(folder, told, cfg, lambda run: _choose(cfg, run, base, spec, named), **weights)
 
 
 def _choose(

@@ -9,7 +9,7 @@ from lib.errors import UserError
 from lib.options import Training
 from lib.spec import Spec, read_encoder_config
 from scripts import _cli
-from scripts._training import RunFlags, local_model, train_run
+from scripts._training import RunFlags, local_model, make_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +82,8 @@ def main(cfg: Config) -> Path:
         head=cfg.head,
         dropout=cfg.dropout,
     )
-    folder = runs.run_folder(Path(cfg.out) / "bert" / cfg.name, cfg.variant, cfg.seed)
-    with runs.opened(folder, config, resume=cfg.resume, force=cfg.force) as run:
-        if run.trained:
-            print(f"{folder}: trained already with these options")
-            return folder
-        train_run(run, spec, model=model, device=cfg.device)
-    print(f"{folder}: trained in {runs.train_seconds(folder):.0f} s")
-    return folder
+    folder = runs.run_folder(Path(cfg.out) / "bert" / cfg.name, options)
+    return make_run(folder, config, cfg, lambda _: spec, model=model)
 
 
 def _check_length(max_length: int, encoder: dict[str, object]) -> None:

@@ -31,6 +31,7 @@ class ToySplit:
     labels: np.ndarray
     groups: np.ndarray
     flags: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
     unit: int = 1
 
     def epoch(self, *, seed: int, epoch: int) -> "ToySplit":
