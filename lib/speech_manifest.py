@@ -1,0 +1,113 @@
+"""Any corpus of speech by a table of its clips: path, label and what else is known of them."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from lib import text_source as table
+from lib.errors import UserError
+from lib.speech_source import MARKER, Corpus, Source, some
+from lib.text_source import SPLITS, Layout
+
+OPTIONAL = ("speaker", "split", "gender", "transcript")
+GENDERS = {"": "", "f": "F", "female": "F", "m": "M", "male": "M"}
+
+
+def read_manifest(path: Path, *, root: Path | None = None, labels: Sequence[str] = ()) -> Corpus:
+    """The corpus that a CSV or TSV file lists, UTF-8, with a header.
+
+    Its columns are path and label and, where they are known, speaker, split (train, validation,
+    test), gender (F, M) and transcript; others are not read.
+
+    Args:
+        path: of the table.
+        root: the folder that its paths begin at; by default the table's own.
+        labels: the classes in their order; by default those of the table, sorted.
+
+    Raises:
+        UserError: naming file and row, at the first thing that is wrong.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+    root = path.parent if root is None else root
+    sources: dict[str, Source] = {}
+    lines: dict[str, int] = {}
+    for line, row in _rows(path):
+        where = f"{path}, row {line}"
+        source = _source(row, root, where)
+        if source.path in lines:
+            raise UserError(f"{where}: {source.path} stands in row {lines[source.path]} too")
+        if labels and source.label_filename not in labels:
+            problem = f"unknown label {source.label_filename!r}; allowed: {', '.join(labels)}"
+            raise UserError(f"{where}: {problem} (see --labels)")
+        sources[source.path], lines[source.path] = source, line
+    _check_splits(path, sources, lines)
+    found = {source.label_filename for source in sources.values()}
+    order = tuple(labels) or tuple(sorted(found))
+    if len(set(order)) < max(2, len(order)):
+        raise UserError(f"{path}: two different labels are needed, not {some(order) or 'none'}")
+    if absent := [label for label in order if label not in found]:
+        raise UserError(f"{path}: no row has the label {some(absent)}")
+    return Corpus(
+        sources=tuple(sources[name] for name in sorted(sources)),
+        labels=order,
+        sample=(root / MARKER).exists() or (path.parent / MARKER).exists(),
+    )
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows as they stand, each with the line it begins at."""
+    text = table._decode(path)
+    layout = Layout(premise="path", hypothesis=None, label="label")
+    separator, header = table._header(path, text, layout)
+    columns = [name.casefold() for name in header]
+    for name in OPTIONAL:
+        if columns.count(name) > 1:
+            raise UserError(f"{path}, row 1: two columns are named {name!r}")
+    places = {name: columns.index(name) for name in ("path", "label", *OPTIONAL) if name in columns}
+    rows = []
+    for line, row in itertools.islice(table._rows(path, text, separator, True), 1, None):
+        if len(row) != len(header):
+            raise UserError(f"{path}, row {line}: {table._wrong_length(row, len(header))}")
+        rows.append((line, {name: row[place].strip() for name, place in places.items()}))
+    if not rows:
+        raise UserError(f"{path}, row 1: there is a header but no row below it")
+    return rows
+
+
+def _source(row: dict[str, str], root: Path, where: str) -> Source:
+    """One row, checked by itself."""
+    for column in ("path", "label"):
+        if not row[column]:
+            raise UserError(f"{where}: the {column} is empty")
+    path = PurePosixPath(row["path"])
+    if path.is_absolute() or ".." in path.parts or "\\" in row["path"] or "\0" in row["path"]:
+        problem = f"the path {row['path'][:80]!r} is not one below {root}"
+        raise UserError(f"{where}: {problem}; give it from there, with / (see --root)")
+    split, gender = row.get("split", ""), row.get("gender", "").casefold()
+    if split and split not in SPLITS:
+        raise UserError(f"{where}: unknown split {split[:40]!r}; one of {', '.join(SPLITS)}")
+    if gender not in GENDERS:
+        raise UserError(f"{where}: unknown gender {gender[:40]!r}; F, M or nothing")
+    return Source(
+        path=path.as_posix(),
+        file=root / path,
+        label_filename=row["label"],
+        label_transcript=row["label"],
+        speaker=row.get("speaker", ""),
+        gender=GENDERS[gender],
+        transcript=" ".join(row.get("transcript", "").split()),
+        split=split,
+    )
+
+
+def _check_splits(path: Path, sources: dict[str, Source], lines: dict[str, int]) -> None:
+    """Splits are given for all rows and all three, or for none."""
+    given = {source.split for source in sources.values()}
+    if given == {""}:
+        return
+    for name, source in sources.items():
+        if not source.split:
+            raise UserError(f"{path}, row {lines[name]}: the split is empty; others have one")
+    if absent := [split for split in SPLITS if split not in given]:
+        raise UserError(f"{path}: no row has the split {', '.join(absent)}")
