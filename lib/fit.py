@@ -54,6 +54,7 @@ def fit(
         class_weights=weights if options.class_weights else None,
         label_smoothing=options.label_smoothing,
     )
+    runs.begin(run)
     state = train.begin(classifier, options, train.course(options, rows).total)
     _restore(run, state)
     started = time.perf_counter()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lib.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -50,3 +52,24 @@ class Training:
     """Mixed precision, on CUDA only; auto takes bf16 where the GPU has it."""
     seed: int = 0
     """Of the head's first weights, the order of examples and dropout."""
+
+
+def check(options: Training) -> None:
+    """Refuse options that no training can have.
+
+    Raises:
+        UserError: naming the flag, its value and what it may be.
+    """
+    positive = ("epochs", "batch_size", "accumulation", "learning_rate", "max_grad_norm", "pool")
+    natural = ("batch_length", "weight_decay", "eval_every", "patience", "seed")
+    shares = ("warmup", "label_smoothing")
+    for name in (*positive, *natural, *shares):
+        value = getattr(options, name)
+        if name in positive:
+            fits, allowed = value > 0, "more than 0"
+        elif name in natural:
+            fits, allowed = value >= 0, "0 or more"
+        else:
+            fits, allowed = 0 <= value < 1, "0 or more, and less than 1"
+        if not fits:
+            raise UserError(f"--{name.replace('_', '-')} {value:g}: give {allowed}")

@@ -28,12 +28,14 @@ class Run:
     Attributes:
         folder: runs/<bert|hubert>/<study>/<variant>-s<seed>[-f<fold>].
         config: what config.json holds.
+        new: whether nothing of it is on the disk yet, or what is there is to be replaced.
         trained: whether training has ended well.
         notes: what the user should hear, such as a damaged checkpoint that was passed over.
     """
 
     folder: Path
     config: dict[str, Any]
+    new: bool
     trained: bool
     notes: list[str] = field(default_factory=list)
 
@@ -72,29 +74,35 @@ def opened(
 ) -> Iterator[Run]:
     """A run to train, locked against other processes while the block runs.
 
+    Nothing is written or deleted before `begin`, so that a mistake found until then costs nothing.
+
     Args:
-        folder: of the run; made if it does not exist.
+        folder: of the run.
         config: from `configuration`; its options, change and inputs say what the run is.
         resume: go on with what is there, if its options and inputs are the same.
-        force: delete what is there and start again.
+        force: start again in the place of what is there.
 
     Raises:
         UserError: if the run exists and neither flag is given; if it exists with other options or
             inputs; if another process holds it.
     """
     with files.locked(folder.with_name(f".{folder.name}.lock")):
-        if force:
-            files.remove(folder)
-        if (folder / "config.json").is_file():
-            if not resume:
-                raise UserError(
-                    f"{folder} exists; --resume goes on with it, --force starts it again"
-                )
-            refuse_other(folder, config)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            files.write_json(folder / "config.json", dict(config))
-        yield Run(folder, read_config(folder), trained=is_trained(folder))
+        if force or not (folder / "config.json").is_file():
+            yield Run(folder, dict(config), new=True, trained=False)
+            return
+        if not resume:
+            raise UserError(f"{folder} exists; --resume goes on with it, --force starts it again")
+        refuse_other(folder, config)
+        yield Run(folder, read_config(folder), new=False, trained=is_trained(folder))
+
+
+def begin(run: Run) -> None:
+    """Write config.json of a new run, in the place of what was there; nothing if it goes on."""
+    if run.new:
+        files.remove(run.folder)
+        run.folder.mkdir(parents=True)
+        files.write_json(run.folder / "config.json", run.config)
+        run.new = False
 
 
 def refuse_other(folder: Path, config: Mapping[str, Any]) -> None:

@@ -75,7 +75,7 @@ def _choose(
     cfg: Config, run: runs.Run, base: Path, spec: Spec, named: list[tuple[int, int]]
 ) -> Spec:
     """Score the heads, draw the pictures, write heads.json; the spec of the pruned classifier."""
-    if (run.folder / "heads.json").is_file():  # a run that goes on
+    if not run.new and (run.folder / "heads.json").is_file():  # a run that goes on
         return _with_heads(spec, files.read_json(run.folder / "heads.json")["kept"])
 
     import torch
@@ -108,6 +108,7 @@ def _choose(
         "cost": cost,
         "device": str(place),
     }
+    runs.begin(run)
     _draw(run.folder, f"{run.folder.name}: {cfg.score} scores", scores, gone, curve, data.sample)
     files.write_json(run.folder / "heads.json", found)
     for when, of in cost.items():

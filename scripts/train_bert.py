@@ -6,7 +6,7 @@ from typing import Literal
 
 from lib import hub, runs
 from lib.errors import UserError
-from lib.options import Training
+from lib.options import Training, check
 from lib.spec import Spec, read_encoder_config
 from scripts import _cli
 from scripts._training import RunFlags, local_model, make_run
@@ -62,6 +62,7 @@ def main(cfg: Config) -> Path:
     """The folder of the trained run."""
     from lib import text
 
+    check(cfg)
     model = local_model(cfg.model, cfg.revision)
     meta = text.read_meta(Path(cfg.data))
     encoder = read_encoder_config(model)

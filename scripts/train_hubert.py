@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from lib import packed, runs
-from lib.options import Training
+from lib.options import Training, check
 from lib.spec import Spec, read_encoder_config
 from scripts import _cli
 from scripts._training import RunFlags, local_model, make_run
@@ -97,6 +97,7 @@ RECIPES = {
 
 def main(cfg: Config) -> Path:
     """The folder of the trained run."""
+    check(cfg)
     model = local_model(cfg.model, cfg.revision)
     meta = packed.read_meta(Path(cfg.data))
     encoder = read_encoder_config(model)

@@ -19,20 +19,24 @@ def config(**options: Any) -> dict[str, Any]:
 def test_an_existing_run_is_an_error_that_names_both_ways_on(tmp_path: Path) -> None:
     folder = tmp_path / "full-s0"
     with runs.opened(folder, config()) as run:
-        assert not run.trained
+        assert not folder.exists(), "a mistake until now costs nothing"
+        runs.begin(run)
     with pytest.raises(UserError, match=r"--resume.*--force"), runs.opened(folder, config()):
         pass
     (folder / "metrics.jsonl").write_text('{"event": "end"}\n')
     with runs.opened(folder, config(), resume=True) as run:
         assert run.trained
     with runs.opened(folder, config(epochs=2), force=True) as run:
-        assert not run.trained, "force starts again"
+        assert not run.trained
+        assert (folder / "metrics.jsonl").exists(), "a mistake until now costs nothing"
+        runs.begin(run)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
 def test_resuming_with_other_options_or_inputs_names_them(tmp_path: Path) -> None:
     folder = tmp_path / "full-s0"
-    with runs.opened(folder, config(pooling="cls")):
-        pass
+    with runs.opened(folder, config(pooling="cls")) as run:
+        runs.begin(run)
     other = config(pooling="mean", limit=3)
     with (
         pytest.raises(UserError, match=r"--limit None, now 3, --pooling 'cls', now 'mean'"),
@@ -53,8 +57,8 @@ def test_a_run_in_use_is_refused_and_freed_when_its_process_dies(tmp_path: Path)
     code = (
         "import sys, time; from pathlib import Path; from lib import runs\n"
         f"config = {config()!r}\n"
-        f"with runs.opened(Path({str(folder)!r}), config):\n"
-        "    print('open', flush=True); time.sleep(60)"
+        f"with runs.opened(Path({str(folder)!r}), config) as run:\n"
+        "    runs.begin(run); print('open', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
