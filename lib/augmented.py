@@ -119,13 +119,7 @@ def load_rows(folder: Path) -> pd.DataFrame:
         raise UserError(f"{folder} is of another version; scripts.augment makes it again")
     if not path.is_file() or sha256(path) != meta["files"]["rows.csv"]:
         raise UserError(f"{path} is missing or damaged; scripts.augment --force makes it again")
-    rows = pd.read_csv(
-        path,
-        index_col="row",
-        keep_default_na=False,
-        dtype={"label": str},
-        float_precision="round_trip",
-    )
+    rows = pd.read_csv(path, index_col="row", keep_default_na=False, dtype={"label": str})
     return rows[list(COLUMNS)]
 
 
