@@ -234,7 +234,8 @@ def _emobox(rows: pd.DataFrame, of_clip: pd.Series, version: str, path: Path | N
     if version != "filename":
         raise UserError("--split emobox has the labels of the file names; take --labels filename")
     if path is None:
-        raise UserError("--split emobox needs EmoBox's list of clips, and none is given")
+        remedy = "get it with scripts.fetch_shemo, name it with --emobox"
+        raise UserError(f"--split emobox needs EmoBox's list; {remedy}")
     listed = read_list(path)
     split = rows["path"].map(lambda name: listed.get(Path(name).stem, ""))
     if not {"train", "test"} <= set(split):

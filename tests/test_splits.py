@@ -195,7 +195,7 @@ def test_emobox_keeps_its_test_clips_and_leaves_unlisted_ones_out(
         ({}, {"protocol": "manifest"}, "no training clips"),
         ({"split": "dev"}, {"protocol": "manifest"}, "'dev'"),
         ({"split": "train"}, {"protocol": "manifest"}, "no clip for test"),
-        ({}, {"protocol": "emobox"}, "none is given"),
+        ({}, {"protocol": "emobox"}, "name it with --emobox"),
         ({}, {"protocol": "emobox", "emobox": Path("nowhere")}, "does not exist"),
         ({}, {"protocol": "random"}, "unknown split"),
     ],
