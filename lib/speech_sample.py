@@ -108,7 +108,8 @@ def render(clip: Clip) -> tuple[np.ndarray, str]:
     waveform, words = say(np.random.default_rng(clip.seed), clip.speaker, STYLES[clip.emotion])
     n = len(waveform) * clip.sample_rate // SAMPLE_RATE_HZ
     spectrum = np.fft.rfft(waveform) * (n / len(waveform))
-    return np.round(np.fft.irfft(spectrum, n) * 32000).astype("<i2"), " ".join(words)
+    samples = np.clip(np.round(32000 * np.fft.irfft(spectrum, n)), -32767, 32767)
+    return samples.astype("<i2"), " ".join(words)
 
 
 def utterances(n: int, *, seed: int) -> Iterator[np.ndarray]:

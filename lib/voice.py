@@ -48,6 +48,8 @@ SOUNDS: dict[str, tuple[tuple[int, int, int], float, float, float]] = {
     "x": ((1200, 1800, 3500), 0.0, 0.4, 0.08),  # also f, h
     "t": ((2000, 3500, 5000), 0.0, 0.15, 0.06),  # also k
 }
+NUMBERS = {sound: number for number, sound in enumerate(SOUNDS)}
+VOWELS = 6  # the first sounds
 ALIKE = {"m": "n", "l": "r", "f": "x", "h": "x", "k": "t", "d": "b", "g": "b"}
 
 
@@ -111,7 +113,6 @@ def say(rng: np.random.Generator, speaker: Speaker, style: Style) -> tuple[np.nd
     """Samples (n,) at 16 kHz, n a multiple of 320, and the words."""
     words, ids, place = _script(rng, speaker, style)
     n = len(ids) * 16  # the course of everything below is drawn in milliseconds, (n / 16,)
-    spoken = ids >= 0
     t = np.arange(len(ids)) / 1000
     scale = speaker.range * rng.uniform(0.85, 1.15)
 
@@ -121,16 +122,15 @@ def say(rng: np.random.Generator, speaker: Speaker, style: Style) -> tuple[np.nd
     loudness = scale * _course(place, style.loudness) + 1.2 * style.tremor_st * tremor
     loudness += _smooth(rng.normal(0, 6, len(t)), 150) + _attack(ids, style.attack * 8)
     quality = np.clip(_course(place, style.quality) + rng.normal(0, 0.1), 0, 1)
-    gain = _smooth(np.where(spoken, 10 ** (loudness / 20), 0), 20)
+    gain = _smooth(np.where(ids >= 0, 10 ** (loudness / 20), 0), 20)
 
-    source = _source(
-        rng, speaker, _fine(speaker.pitch_hz * 2 ** (pitch / 12)), _fine(quality), style
-    )
+    pitch_hz = _fine(speaker.pitch_hz * 2 ** (pitch / 12))
+    source = _source(rng, pitch_hz=pitch_hz, quality=_fine(quality), tilt=speaker.tilt * style.tilt)
     breath = rng.standard_normal(n)
     total = np.zeros(n // 2 + 1, complex)
     hz = np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ)
-    for i, (resonances, loud, noise, _) in enumerate(SOUNDS.values()):
-        if (here := ids == i).any():
+    for number, (resonances, loud, noise, _) in enumerate(SOUNDS.values()):
+        if (here := ids == number).any():
             weight = _fine(gain * _smooth(here.astype(float), 20))
             aspiration = speaker.breath * (1 + 4 * _fine(1 - quality)) * loud + 0.3 * noise
             part = weight * (loud * source + aspiration * breath)
@@ -144,42 +144,42 @@ def _script(
     rng: np.random.Generator, speaker: Speaker, style: Style
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Words; for each millisecond the sound's number (-1 a pause) and the place in its phrase."""
-    sounds = list(SOUNDS)
-    target = np.clip(style.length_s * np.exp(rng.normal(0, 0.3)), 0.6, 2.7) * 1000
+    shortest_ms, longest_ms = (int(1000 * seconds) for seconds in LENGTH_S)
+    target_ms = 1000 * np.clip(style.length_s * np.exp(rng.normal(0, 0.3)), 0.6, 2.7)
     words: list[str] = []
-    ids, place = [np.full(rng.integers(40, 120), -1)], [np.zeros(0)]
-    place[0] = np.zeros(len(ids[0]))
-    while (left := target - sum(map(len, ids))) > 250 or not words:
-        size = left if left < 1700 else rng.uniform(800, 1300)  # of this phrase
-        phrase: list[str] = []
-        while len(phrase) < 2 or 85 * len("".join(WORDS[w] for w in phrase)) < size - 150:
-            phrase.append(str(rng.choice(list(WORDS))))
+    n = int(rng.integers(40, 120))  # milliseconds so far
+    ids, place = [np.full(n, -1)], [np.zeros(n)]
+    while not words or target_ms - n > 250:
+        left = target_ms - n
+        phrase = _phrase(rng, left if left < 1700 else rng.uniform(800, 1300))
         letters = [ALIKE.get(sound, sound) for word in phrase for sound in WORDS[word]]
         x = (np.arange(len(letters)) + 0.5) / len(letters)
         pace = speaker.tempo * style.tempo * 2 ** (style.speeding * 2 * (x - 0.5))
-        lengths = np.array([SOUNDS[sound][3] for sound in letters]) / pace
-        ms = np.round(1000 * lengths * rng.uniform(0.85, 1.15, len(x))).astype(int)
-        if sum(map(len, ids)) + ms.sum() > 1000 * LENGTH_S[1] - 200 and words:
+        lengths_s = np.array([SOUNDS[sound][3] for sound in letters]) / pace
+        ms = np.round(1000 * lengths_s * rng.uniform(0.85, 1.15, len(x))).astype(int)
+        if words and n + ms.sum() > longest_ms - 200:
             break
         pause = rng.integers(90, 200)
-        ids += [np.repeat([sounds.index(sound) for sound in letters], ms), np.full(pause, -1)]
+        ids += [np.repeat([NUMBERS[sound] for sound in letters], ms), np.full(pause, -1)]
         place += [np.linspace(0, 1, ms.sum()), np.ones(pause)]
         words += phrase
-    n = sum(map(len, ids))
-    n = max(500 - n, -n % 20)
-    return (
-        words,
-        np.concatenate([*ids, np.full(n, -1)])[: 1000 * int(LENGTH_S[1])],
-        np.concatenate([*place, np.ones(n)])[: 1000 * int(LENGTH_S[1])],
-    )
+        n += ms.sum() + pause
+    rest = max(shortest_ms - n, -n % 20)  # 20 ms are a whole number of samples at every rate
+    ids.append(np.full(rest, -1))
+    place.append(np.ones(rest))
+    return words, np.concatenate(ids)[:longest_ms], np.concatenate(place)[:longest_ms]
+
+
+def _phrase(rng: np.random.Generator, length_ms: float) -> list[str]:
+    """Words for about that long, two at least."""
+    words: list[str] = []
+    while len(words) < 2 or 85 * sum(len(WORDS[word]) for word in words) < length_ms - 150:
+        words.append(str(rng.choice(list(WORDS))))
+    return words
 
 
 def _source(
-    rng: np.random.Generator,
-    speaker: Speaker,
-    pitch_hz: np.ndarray,
-    quality: np.ndarray,
-    style: Style,
+    rng: np.random.Generator, *, pitch_hz: np.ndarray, quality: np.ndarray, tilt: float
 ) -> np.ndarray:
     """Glottal pulses (n,) with shimmer and jitter, dark where quality is 0 and bright where 1."""
     phase = np.cumsum(pitch_hz) / SAMPLE_RATE_HZ
@@ -193,18 +193,19 @@ def _source(
     hz = np.fft.rfftfreq(len(phase), 1 / SAMPLE_RATE_HZ)
     total = np.zeros(len(hz), complex)
     for weight, corner_hz in ((1 - quality, 180), (quality, 700)):
-        relative = 1j * hz / (corner_hz * speaker.tilt * style.tilt)
+        relative = 1j * hz / (corner_hz * tilt)
         total += np.fft.rfft(pulses[:-1] * weight) * relative / (1 + relative) ** 2
     return 4 * np.fft.irfft(total, len(phase))
 
 
 def _resonances(hz: np.ndarray, centres_hz: np.ndarray) -> np.ndarray:
     """The transfer function (n,) of resonators in a row, of equal mean power for every sound."""
-    response = np.ones(len(hz), complex)
+    inverse = np.ones(len(hz), complex)
     for centre in centres_hz:
         width = 50 + 0.06 * centre
-        response /= 1 - (hz / centre) ** 2 + 1j * hz * width / centre**2
-    return response / np.sqrt(np.mean(np.abs(response) ** 2))
+        inverse *= 1 - (hz / centre) ** 2 + 1j * (hz * (width / centre**2))
+    mean_power = np.mean(1 / np.abs(inverse[::8]) ** 2)  # every eighth bin is dense enough
+    return 1 / (inverse * np.sqrt(mean_power))
 
 
 def _attack(ids: np.ndarray, depth_db: float) -> np.ndarray:
@@ -212,7 +213,7 @@ def _attack(ids: np.ndarray, depth_db: float) -> np.ndarray:
     starts = np.flatnonzero(np.diff(ids, prepend=-2))
     lengths = np.diff(starts, append=len(ids))
     inside = (np.arange(len(ids)) - np.repeat(starts, lengths)) / np.repeat(lengths, lengths)
-    return np.where((ids >= 0) & (ids < 6), depth_db * (1 - 2 * inside), 0)
+    return np.where((ids >= 0) & (ids < VOWELS), depth_db * (1 - 2 * inside), 0)
 
 
 def _course(place: np.ndarray, knots: tuple[float, ...]) -> np.ndarray:
