@@ -10,6 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, unused-ignore]
+
 from lib.errors import UserError
 
 TASKS_AHEAD = 4  # per worker: enough to keep it busy, and what waits in memory stays small
@@ -39,7 +41,11 @@ def ordered[Item, Result](
         raise UserError(f"{workers} workers cannot work; give 1 or more")
     n_workers = workers or n_cores()
     if n_workers == 1:
-        yield from map(work, items)
+        one_thread = ThreadpoolController()
+        for item in items:
+            with one_thread.limit(limits=1):
+                result = work(item)
+            yield result
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks of other threads
     others = set(multiprocessing.active_children())
@@ -70,6 +76,7 @@ def _start(work: Callable[[Any], Any]) -> None:
     """Make a worker process ready; Ctrl-C reaches the parent too, which ends it."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ThreadpoolController().limit(limits=1)  # threads on top of processes cost MFCCs six times
     _work = work
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from lib.files import digest, staged_file
 from lib.metrics import summarize
 from lib.packed import SAMPLE_RATE, Packed, open_packed, read_manifest, read_meta
 from lib.persian import Progress
-from lib.pool import ordered
+from lib.pool import n_cores, ordered
 from lib.splits import speaker_guess
 from lib.stats import accuracy_interval
 
@@ -27,6 +28,7 @@ FORMAT = 1
 FULL_SCALE = 32768
 N_MFCC = 20
 WINDOW_S, HOP_S = 0.025, 0.010
+CLIPS_PER_WORKER = 1500  # a worker's start takes as long
 
 
 def floors(
@@ -54,7 +56,7 @@ def floors(
         manifest: its rows.
         split, labels: of each row, as lib/splits.py gives them.
         class_names: the classes in their order.
-        workers: processes for the features; None: one a core.
+        workers: processes for the features; None: as many cores as pay.
         progress: called with (clips done, clips in all) while features are made.
 
     Raises:
@@ -95,7 +97,7 @@ def mfcc_statistics(
 
     Args:
         folder: a prepared speech folder.
-        workers: processes; the features do not depend on it. None: one a core.
+        workers: processes; the features do not depend on it. None: as many cores as pay.
         progress: called with (clips done, clips in all).
 
     Raises:
@@ -113,8 +115,10 @@ def mfcc_statistics(
     if path.is_file():
         return np.load(path)
     work = functools.partial(_mfcc, open_packed(folder, manifest))
+    n_paying = math.ceil(len(manifest) / CLIPS_PER_WORKER)
+    n_workers = max(1, min(n_cores(), n_paying)) if workers is None else workers
     rows = []
-    for row in ordered(work, range(len(manifest)), workers=workers, chunk=32):
+    for row in ordered(work, range(len(manifest)), workers=n_workers, chunk=32):
         rows.append(row)
         if progress:
             progress(len(rows), len(manifest))
