@@ -60,13 +60,9 @@ def make(
         if n_variants < 1:
             raise UserError(f"{n_variants} variants leave nothing to make; give 1 or more")
         rows = augment.default_rows(manifest, n_variants=n_variants, seed=seed)
-        counts = {}
     elif recipe == "report" and split is not None and labels is not None:
         names = meta["labels"]
         rows = augment.report_rows(manifest, split, labels, class_names=names, seed=seed)
-        before = labels[split == "train"].value_counts()
-        found = {"before": before, "after": rows["label"].value_counts()}
-        counts = {when: {c: int(n.get(c, 0)) for c in names} for when, n in found.items()}
     else:
         raise UserError(f"unknown recipe {recipe!r}; one of {', '.join(RECIPES)}")
     made_of = {
@@ -84,17 +80,16 @@ def make(
         with staged_folder(path) as folder:
             render = augment.Render(packed=open_packed(prepared, manifest), seed=seed)
             placed, files = _write(folder, rows, manifest, render, workers, progress)
-            table = folder / "rows.csv"
-            placed.to_csv(table, index_label="row", lineterminator="\n")
+            placed.to_csv(folder / "rows.csv", index_label="row", lineterminator="\n")
             summary = {
                 "format": FORMAT,
                 "kind": "augmented speech",
                 "recipe": recipe,
                 "n_rows": len(rows),
                 "n_variants": int((rows["variant"] > 0).sum()),
-                "counts": counts,
+                "counts": _counts(rows, split, labels, meta["labels"]),
                 "made_of": made_of,
-                "files": files | {"rows.csv": sha256(table)},
+                "files": files | {"rows.csv": sha256(folder / "rows.csv")},
             }
             write_json(folder / "meta.json", summary)
     return path, True
@@ -140,6 +135,16 @@ def training_rows(folder: Path, split: pd.Series, labels: pd.Series) -> pd.DataF
         problem = "was made for another split or other labels"
         raise UserError(f"{folder} {problem}; make it again with scripts.augment")
     return rows.assign(label=of_row)[trains].reset_index(drop=True)
+
+
+def _counts(
+    rows: pd.DataFrame, split: pd.Series | None, labels: pd.Series | None, names: list[str]
+) -> dict[str, dict[str, int]]:
+    """Training rows by class, before and after the report's recipe; nothing for the default."""
+    if "label" not in rows or split is None or labels is None:
+        return {}
+    found = {"before": labels[split == "train"], "after": rows["label"]}
+    return {when: {c: int((of == c).sum()) for c in names} for when, of in found.items()}
 
 
 def _write(
