@@ -13,7 +13,7 @@ MADE_BY = "scratch-hubert"
 # samples (50 frames/s at 16 kHz). `base` sees 400 samples a frame, `tiny` 850: so few layers need
 # wide kernels to hold two periods of a low voice.
 # Source of `base`: Baevski et al. 2020 (arXiv 2006.11477), 4.2.
-CONV: dict[str, dict[str, list[int]]] = {
+CONV: dict[str, dict[str, Any]] = {
     "base": {
         "conv_dim": [512] * 7,
         "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
@@ -23,6 +23,7 @@ CONV: dict[str, dict[str, list[int]]] = {
         "conv_dim": [32, 64, 64, 64],
         "conv_kernel": [20, 8, 8, 4],
         "conv_stride": [10, 4, 4, 2],
+        "num_conv_pos_embeddings": 64,  # frames; at this size its 128 would cost a quarter more
     },
 }
 
