@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lib import packed, plan, splits
+from lib import augmented, packed, plan, splits
 from lib.errors import UserError
+from lib.files import read_json
 from lib.packed import SAMPLE_RATE, Packed
 from lib.text_source import SPLITS
 
@@ -104,6 +105,16 @@ class SpeechSplit:
             batch["attention_mask"] = (np.arange(values.shape[1]) < lengths[:, None]).astype(int)
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
+    def take(self, rows: np.ndarray) -> "SpeechSplit":
+        """The same split with only the given rows, in their order, which may repeat."""
+        fields = ("choices", "chosen", "labels", "ids", "groups")
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in fields},
+            flags={name: flag[rows] for name, flag in self.flags.items()},
+            columns={name: column[rows] for name, column in self.columns.items()},
+        )
+
     def _picked(self) -> np.ndarray:
         """(N, 2): source and clip of each row."""
         return self.choices[np.arange(len(self)), self.chosen]
@@ -139,7 +150,7 @@ def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:
         labels = numbers.to_numpy()[clips].astype(np.int64)
         found[name] = _split(name, manifest, clips, labels, audio, options)
     if options["augment"] != "none":
-        found["train"] = _augmented(found["train"], folder, options)
+        found["train"] = _augmented(found["train"], folder, options["augment"], parts, of_clip)
     return found
 
 
@@ -177,8 +188,22 @@ def _split(
     )
 
 
-def _augmented(split: SpeechSplit, folder: Path, options: Mapping[str, Any]) -> SpeechSplit:
-    """The training split with the variants that scripts.augment made."""
-    from lib import augment
-
-    raise NotImplementedError(augment, folder, options, split)
+def _augmented(
+    split: SpeechSplit, folder: Path, recipe: str, parts: pd.Series, of_clip: pd.Series
+) -> SpeechSplit:
+    """The training split with variants: of each clip, or the drawn rows of the report's recipe."""
+    made = Path(recipe)
+    if not made.is_dir():
+        made, _ = augmented.make(folder, recipe=recipe, split=parts, labels=of_clip)
+    rows = augmented.training_rows(made, parts, of_clip)
+    sources = [*split.sources, packed.open_packed(made, rows)]
+    place = pd.Series(np.arange(len(split)), index=split.ids)
+    rows = rows[rows["id"].isin(place.index)]  # a limit may have left clips out
+    made_now = (rows["variant"] > 0).to_numpy()
+    clips = np.where(made_now, rows.index, rows["id"])  # in the variants', in the corpus's audio
+    variants = np.stack([made_now.astype(np.int64), clips], axis=1)
+    if read_json(made / "meta.json")["recipe"] == "report":  # each drawn row is one to train on
+        drawn = split.take(rows["id"].map(place).to_numpy())
+        return replace(drawn, sources=sources, choices=variants[:, None])
+    of = rows.reset_index().groupby("id").indices
+    return replace(split, sources=sources, choices=np.stack([variants[of[i]] for i in split.ids]))
