@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lib import files
+from lib import files, made_model
 from lib.errors import UserError
 
 MADE_BY = "scratch-hubert"
@@ -114,18 +114,12 @@ def make(folder: Path, *, options: Options, force: bool = False) -> tuple[dict[s
         UserError: if no encoder can have these sizes, or the folder holds something else.
     """
     configuration(options)
-    with files.locked(folder.parent / f".{folder.name}.lock", wait=True):
-        source = _source(folder)
-        if folder.exists() and not force:
-            return _kept(folder, source, options), True
-        with files.staged_folder(folder) as stage:
-            encoder(options).save_pretrained(stage)
-            files.write_json(stage / "preprocessor_config.json", _preprocessor(options))
-            names = sorted(path.name for path in stage.iterdir())
-            source = {"id": None, "made_by": MADE_BY, "options": asdict(options)}
-            source["files"] = {name: files.sha256(stage / name) for name in names}
-            files.write_json(stage / "source.json", source)
-    return source, False
+
+    def write(stage: Path) -> None:
+        encoder(options).save_pretrained(stage)
+        files.write_json(stage / "preprocessor_config.json", _preprocessor(options))
+
+    return made_model.make(folder, write, made_by=MADE_BY, options=asdict(options), force=force)
 
 
 def _preprocessor(options: Options) -> dict[str, Any]:
@@ -139,33 +133,3 @@ def _preprocessor(options: Options) -> dict[str, Any]:
         "return_attention_mask": options.pre_norm,
         "sampling_rate": 16000,
     }
-
-
-def _source(folder: Path) -> dict[str, Any]:
-    """What source.json says, {} if it is damaged; nothing but an untrained model is touched."""
-    if not folder.exists():
-        return {}
-    ours = (folder / "source.json").is_file()
-    try:
-        source = files.read_json(folder / "source.json") if ours else {}
-    except UserError:
-        return {}
-    if not ours or (isinstance(source, dict) and source.get("made_by") != MADE_BY):
-        raise UserError(f"{folder} holds something else; choose another --name")
-    return source if isinstance(source, dict) else {}
-
-
-def _kept(folder: Path, source: dict[str, Any], options: Options) -> dict[str, Any]:
-    asked = asdict(options)
-    there, sums = source.get("options"), source.get("files")
-    if not (isinstance(there, dict) and isinstance(sums, dict) and sums):
-        raise UserError(f"{folder}/source.json is damaged; --force makes it again")
-    if there != asked:
-        differ = [key for key in asked if there.get(key) != asked[key]]
-        was = ", ".join(f"{key} {there.get(key)}, not {asked[key]}" for key in differ)
-        raise UserError(f"{folder} was made with {was}; --force replaces it, or choose a --name")
-    for name, expected in sums.items():
-        path = folder / Path(name).name
-        if not path.is_file() or files.sha256(path) != expected:
-            raise UserError(f"{path} is not what was made; --force makes it again")
-    return source
