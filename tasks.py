@@ -216,7 +216,7 @@ def demo(c: Context) -> None:
 
 
 # A model that knows nothing yet needs a higher rate and more passes than a pretrained one.
-DEMO = {"epochs": 12, "learning_rate": 1e-3, "batch_size": 32}
+DEMO = {"epochs": 6, "learning_rate": 1e-3, "batch_size": 32}
 
 
 @task

@@ -54,8 +54,8 @@ def fit(
         class_weights=weights if options.class_weights else None,
         label_smoothing=options.label_smoothing,
     )
-    runs.begin(run)
     state = train.begin(classifier, options, train.course(options, rows).total)
+    runs.begin(run)  # from here on there is something to keep
     _restore(run, state)
     started = time.perf_counter()
     for record in train.steps(

@@ -50,6 +50,21 @@ class Run:
         return self.folder / "checkpoints"
 
 
+def study_folder(out: Path, kind: str, name: str) -> Path:
+    """The folder of a study: OUT/KIND/NAME.
+
+    Raises:
+        UserError: if the name would leave that place.
+    """
+    _check_name("--name", name)
+    return out / kind / name
+
+
+def _check_name(flag: str, name: str) -> None:
+    if not re.fullmatch(r"[^\W.][^/\\\x00-\x1f]*", name):
+        raise UserError(f"{flag} {name!r} is no name for a folder; letters and digits are")
+
+
 def run_folder(study: Path, options: Mapping[str, Any]) -> Path:
     """The folder of a run in its study: VARIANT-sSEED, and -fFOLD where there are folds.
 
@@ -58,13 +73,11 @@ def run_folder(study: Path, options: Mapping[str, Any]) -> Path:
         options: variant, seed and, for speech, split and fold.
 
     Raises:
-        UserError: if the study's or the variant's name would leave the folder it belongs to.
+        UserError: if the variant's name would leave the study.
     """
     variant, seed = options["variant"], options["seed"]
     fold = f"-f{options['fold']}" if options.get("split") == "speaker" else ""
-    for flag, name in (("--name", study.name), ("--variant", variant)):
-        if not re.fullmatch(r"[^\W.][^/\\\x00-\x1f]*", name):
-            raise UserError(f"{flag} {name!r} is no name for a folder; letters and digits are")
+    _check_name("--variant", variant)
     return study / f"{variant}-s{seed}{fold}"
 
 

@@ -1,9 +1,10 @@
 """Labelled speech checked and prepared for training: packed 16 kHz audio and a manifest."""
 
 import collections
+import contextlib
 import csv
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,12 @@ class _Packed:
 def _pack(
     folder: Path,
     sources: Sequence[Source],
-    readings: Iterator[Reading],
+    readings: Generator[Reading],
     progress: Progress | None,
 ) -> _Packed:
     """Write the clips into shards as they come."""
     packed = _Packed()
-    with PackedWriter(folder) as writer:
+    with contextlib.closing(readings), PackedWriter(folder) as writer:
         for source, reading in zip(sources, readings, strict=True):
             packed.hashes.append(reading.sha256)
             if reading.clip is None:

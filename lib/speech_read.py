@@ -1,16 +1,21 @@
 """The clips of a corpus read, checked and resampled on all cores, in order, in bounded memory."""
 
-import functools
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from lib.audio import BadAudio, Clip, load
-from lib.pool import n_cores, ordered
+from lib.errors import UserError
+from lib.pool import n_cores
 from lib.speech_source import Source, read
 
 CLIPS_PER_TASK, BYTES_PER_TASK = 16, 4_000_000
+TASKS_AHEAD = 3  # per worker: that wait, run, or are done and not yet taken
 CLIPS_PER_WORKER = 100  # a process takes as long to start as to read so many
 
 
@@ -25,7 +30,7 @@ class Reading:
 
 def read_clips(
     sources: Sequence[Source], *, max_seconds: float, workers: int | None = None
-) -> Iterator[Reading]:
+) -> Generator[Reading]:
     """What comes of each source, in order; the result does not depend on the workers.
 
     Args:
@@ -36,11 +41,31 @@ def read_clips(
     Raises:
         UserError: if `workers` is below 1, or a worker process died.
     """
+    if workers is not None and workers < 1:
+        raise UserError(f"{workers} workers cannot read audio; give 1 or more")
     n_paying = max(1, min(n_cores(), len(sources) // CLIPS_PER_WORKER))
     n_workers = n_paying if workers is None else workers
-    work = functools.partial(_read_all, max_seconds=max_seconds)
-    for readings in ordered(work, _tasks(sources), workers=n_workers, chunk=1):
-        yield from readings
+    if n_workers == 1:
+        yield from (_read(source, max_seconds) for source in sources)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks of other threads
+    waiting: deque[Future[list[Reading]]] = deque()
+    with ProcessPoolExecutor(n_workers, context, _start) as pool:
+        try:
+            for task in _tasks(sources):
+                waiting.append(pool.submit(_read_all, task, max_seconds))
+                if len(waiting) > n_workers * TASKS_AHEAD:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        except BrokenProcessPool:
+            message = "a process that reads audio died, perhaps for want of memory; try --workers 1"
+            raise UserError(message) from None
+        except BaseException:
+            # Ctrl-C: not the queue, only what is being read is waited for. A process killed while
+            # it sends a clip would leave the receiving thread waiting for the rest of it.
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def hash_sources(sources: Sequence[Source]) -> Iterator[str | None]:
@@ -62,6 +87,11 @@ def _tasks(sources: Sequence[Source]) -> Iterator[list[Source]]:
             task, n_bytes = [], 0
     if task:
         yield task
+
+
+def _start() -> None:
+    """Make a worker process ready; Ctrl-C reaches the parent too, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _read_all(sources: list[Source], max_seconds: float) -> list[Reading]:

@@ -83,7 +83,7 @@ def main(cfg: Config) -> Path:
         head=cfg.head,
         dropout=cfg.dropout,
     )
-    folder = runs.run_folder(Path(cfg.out) / "bert" / cfg.name, options)
+    folder = runs.run_folder(runs.study_folder(Path(cfg.out), "bert", cfg.name), options)
     return make_run(folder, config, cfg, lambda _: spec, model=model)
 
 

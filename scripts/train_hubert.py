@@ -118,7 +118,7 @@ def main(cfg: Config) -> Path:
         mask_time=cfg.mask_time,
         frozen_features=cfg.features == "frozen",
     )
-    folder = runs.run_folder(Path(cfg.out) / "hubert" / cfg.name, options)
+    folder = runs.run_folder(runs.study_folder(Path(cfg.out), "hubert", cfg.name), options)
     return make_run(folder, config, cfg, lambda _: spec, model=model)
 
 
