@@ -74,7 +74,7 @@ def flags(c: Context) -> list[str]:
     return shlex.split(c.remainder)
 
 
-def prepared_text(c: Context, data: str, preprocess: str) -> str:
+def prepared_text(c: Context, data: str, preprocess: str, *, force: bool = False) -> str:
     """Fetch and prepare text if needed; the prepared folder."""
     folder = here(data)
     if (ROOT / folder / "meta.json").is_file():
@@ -82,7 +82,8 @@ def prepared_text(c: Context, data: str, preprocess: str) -> str:
     if folder == FARSTAIL:
         run(c, "scripts.fetch_farstail", out=folder)
     name = f"{Path(folder).name}-{preprocess}"
-    run(c, "scripts.prepare_text", data=folder, preprocess=preprocess, name=name)
+    what = {"data": folder, "preprocess": preprocess, "name": name}
+    run(c, "scripts.prepare_text", **what, force=force)
     return f"data/prepared/{name}"
 
 
@@ -194,12 +195,13 @@ bert_all = text_recipe(
 )
 
 
-@task
-def demo(c: Context) -> None:
+@task(help={"force": "make everything again, as after an update of the project"})
+def demo(c: Context, force: bool = False) -> None:
     """The five variants on the embedded corpus, in minutes on a laptop: a sample, not a result."""
     run(c, "scripts.sample", out="data/raw/sample")
-    prepared = prepared_text(c, str(ROOT / "data/raw/sample"), "none")
-    run(c, "scripts.scratch_bert", data=prepared, name="tiny-bert", layers=4, width=64)
+    prepared = prepared_text(c, str(ROOT / "data/raw/sample"), "none", force=force)
+    sizes: dict[str, Any] = {"layers": 4, "width": 64}
+    run(c, "scripts.scratch_bert", data=prepared, name="tiny-bert", **sizes, force=force)
     text_study(
         c,
         data=str(ROOT / prepared),
@@ -211,7 +213,7 @@ def demo(c: Context) -> None:
         variants=True,
         training=DEMO,
         device="cpu",
-        force=False,
+        force=force,
     )
 
 
