@@ -12,6 +12,7 @@ from lib.download import Progress, check_safetensors, fetch, to_safetensors
 from lib.errors import UserError
 
 DEFAULT = "HooshvareLab/bert-fa-base-uncased"
+HUBERT = "facebook/hubert-base-ls960"
 
 REVISIONS = {
     # Source: the models' own histories, huggingface.co/ID/commits. What was committed later

@@ -4,13 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from lib import packed, runs
+from lib import hub, packed, runs
 from lib.options import Training, check
 from lib.spec import Spec, read_encoder_config
 from scripts import _cli
 from scripts._training import RunFlags, local_model, make_run
-
-HUBERT = "facebook/hubert-base-ls960"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +17,7 @@ class Config(Training, RunFlags):
 
     data: str = "data/prepared/shemo"
     """Folder that scripts.prepare_shemo made."""
-    model: str = HUBERT
+    model: str = hub.HUBERT
     """HuBERT, wav2vec 2.0 or WavLM: a local folder, or a hub's id."""
     revision: str | None = None
     """Commit of a hub's model; by default the one this project pins."""
@@ -39,8 +37,8 @@ class Config(Training, RunFlags):
     """Which fifth of the speakers tests, 1 to 5."""
     emobox: str | None = None
     """EmoBox's list of clips, for --split emobox."""
-    augment: Literal["none", "default", "report"] = "none"
-    """Variants of the training clips, which scripts.augment made."""
+    augment: Literal["none", "default", "report"] = "default"
+    """Variants of the training clips, made once on first use; see scripts.augment."""
     mask: bool = True
     """Tell padding from sound: a clip's logits are then the same in any batch."""
     max_seconds: float = 0

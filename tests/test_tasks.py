@@ -10,10 +10,9 @@ from unittest import mock
 import pytest
 from invoke import Context, Exit
 
-import tasks
 from scripts import _cli
-
-ROOT = Path(tasks.ROOT)
+from tasks import data, studies
+from tasks.command import ROOT, here
 
 
 def commands(recipe: Any, /, remainder: str = "", **options: Any) -> list[list[str]]:
@@ -25,20 +24,29 @@ def commands(recipe: Any, /, remainder: str = "", **options: Any) -> list[list[s
     return [line[line.index("-m") + 1 :] for line in words]
 
 
+EVERY = {"seeds": 2, "epochs": "1", "limit": "8", "revision": "abc", "force": True}
 RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "bert": (tasks.bert, {}),
-    "bert, all options": (
-        tasks.bert,
-        {"seeds": 2, "epochs": "1", "limit": "8", "revision": "abc", "force": True},
+    "bert": (studies.bert, {}),
+    "bert, all options": (studies.bert, EVERY),
+    "bert-all": (studies.bert_all, {}),
+    "bert-all, report": (studies.bert_all, {"recipe": "report", "model": ".", "seeds": 3}),
+    "hubert": (studies.hubert, {}),
+    "hubert, all options": (
+        studies.hubert,
+        EVERY | {"labels": "agree", "folds": "1,2,3,4,5", "augment": "none"},
     ),
-    "bert-all": (tasks.bert_all, {}),
-    "bert-all, report": (tasks.bert_all, {"recipe": "report", "model": ".", "seeds": 3}),
-    "demo": (tasks.demo, {}),
-    "farstail": (tasks.farstail, {"force": True, "url": "http://localhost"}),
-    "model": (tasks.model, {"revision": "abc", "out": "x", "force": True}),
-    "prepare": (tasks.prepare, {"preprocess": "full"}),
-    "scratch-bert": (tasks.scratch_bert, {"force": True}),
-    "clean": (tasks.clean, {"delete": "tokens"}),
+    "hubert, emobox": (studies.hubert, {"split": "emobox", "model": "."}),
+    "hubert-all": (studies.hubert_all, {"data": __file__}),
+    "hubert-all, report": (studies.hubert_all, {"recipe": "report", "model": "."}),
+    "demo": (studies.demo, {}),
+    "farstail": (data.farstail, {"force": True, "url": "http://localhost"}),
+    "shemo": (data.shemo, {"force": True}),
+    "model": (data.model, {"revision": "abc", "out": "x", "force": True}),
+    "prepare": (data.prepare, {"preprocess": "full"}),
+    "prepare-speech": (data.prepare_speech, {}),
+    "scratch-bert": (data.scratch_bert, {"force": True}),
+    "scratch-hubert": (data.scratch_hubert, {"layers": 2, "force": True}),
+    "clean": (data.clean, {"delete": "tokens"}),
 }
 
 
@@ -52,18 +60,45 @@ def test_every_command_of_every_recipe_is_accepted_by_its_script(name: str) -> N
         _cli.parse(script.Config, argv, getattr(script, "RECIPES", None))
 
 
+VARIANTS = ["full", "freeze-9", "last-and-embeddings", "intermediate", "prune-heads"]
+
+
 def test_bert_all_trains_five_variants_then_floors_evaluation_and_pictures() -> None:
-    found = commands(tasks.bert_all, data="data/raw/x", model=".", name="real", seeds=2)
+    found = commands(studies.bert_all, data="data/raw/x", model=".", name="real", seeds=2)
     names = [line[0].removeprefix("scripts.") for line in found]
     trained = ["train_bert", "freeze", "freeze", "freeze", "prune"]
     assert names == ["prepare_text", *trained, *trained, "floors", "evaluate", "plot"]
     evaluated = found[-2][found[-2].index("--runs") + 1 : found[-2].index("--device")]
-    variants = ["full", "freeze-9", "last-and-embeddings", "intermediate", "prune-heads"]
-    assert evaluated == [f"runs/bert/real/{v}-s{seed}" for seed in (0, 1) for v in variants]
+    assert evaluated == [f"runs/bert/real/{v}-s{seed}" for seed in (0, 1) for v in VARIANTS]
+
+
+def test_hubert_all_trains_five_variants_on_each_fold_with_the_folds_own_floors() -> None:
+    found = commands(studies.hubert_all, data="data/raw/x", model=".", name="real", folds="2,4")
+    names = [line[0].removeprefix("scripts.") for line in found]
+    trained = ["train_hubert", "freeze", "freeze", "freeze", "prune"]
+    assert names[:2] == ["prepare_shemo", "augment"]
+    assert names[2:] == [*trained, *trained, "floors", "floors", "evaluate", "plot"]
+    evaluated = found[-2][found[-2].index("--runs") + 1 : found[-2].index("--device")]
+    assert evaluated == [f"runs/hubert/real/{v}-s0-f{fold}" for fold in (2, 4) for v in VARIANTS]
+    assert [line[line.index("--fold") + 1] for line in found if "--fold" in line] == [
+        *("2", "4"),
+        *("2", "4"),
+    ]
+
+
+def test_the_reports_speech_recipe_has_its_split_and_its_augmentation() -> None:
+    found = commands(studies.hubert, recipe="report", model=".")
+    (augment,) = [line for line in found if line[0] == "scripts.augment"]
+    assert augment[augment.index("--recipe") + 1 :][0] == "report"
+    assert augment[augment.index("--split") + 1 :][0] == "report"
+    (evaluate,) = [line for line in found if line[0] == "scripts.evaluate"]
+    assert "runs/hubert/shemo/full-s0" in evaluate, "no fold in the name where there are none"
 
 
 def test_flags_after_two_dashes_reach_the_training_script_and_win() -> None:
-    found = commands(tasks.bert, remainder="--learning-rate 0.5 --epochs 9", model=".", epochs="1")
+    found = commands(
+        studies.bert, remainder="--learning-rate 0.5 --epochs 9", model=".", epochs="1"
+    )
     (train,) = [line for line in found if line[0] == "scripts.train_bert"]
     script = importlib.import_module("scripts.train_bert")
     config = _cli.parse(script.Config, train[1:], script.RECIPES)
@@ -72,7 +107,7 @@ def test_flags_after_two_dashes_reach_the_training_script_and_win() -> None:
 
 
 def test_the_reports_recipe_goes_on_from_the_fine_tuned_weights_in_variant_2_only() -> None:
-    found = commands(tasks.bert_all, recipe="report", model=".")
+    found = commands(studies.bert_all, recipe="report", model=".")
     (changed,) = [line for line in found if "--init" in line]
     assert "freeze-9" in changed
     assert "farstail-full" in " ".join(found[1])
@@ -84,17 +119,28 @@ def test_paths_are_those_of_the_caller_and_the_command_runs_in_the_project(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my data").mkdir()
     with mock.patch.object(Context, "run") as run:
-        tasks.prepare(Context(), data="my data")
+        data.prepare(Context(), data="my data")
     command = run.call_args.args[0]
     assert command.startswith(f"cd {shlex.quote(str(ROOT))} && ")
     assert shlex.quote(str(tmp_path / "my data")) in command
-    assert tasks.here(tasks.FARSTAIL) == tasks.FARSTAIL, "the project's own default"
+    assert here(data.FARSTAIL) == data.FARSTAIL, "the project's own default"
 
 
-@pytest.mark.parametrize("options", [{"recipe": "other"}, {"seeds": 0}])
-def test_a_wrong_option_of_a_recipe_is_one_line_with_exit_code_2(options: dict[str, Any]) -> None:
-    with pytest.raises(Exit) as caught:
-        tasks.bert(Context(), **options)
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (studies.bert, {"recipe": "other"}),
+        (studies.bert, {"seeds": 0}),
+        (studies.hubert, {"recipe": "other"}),
+        (studies.hubert, {"folds": "1,6"}),
+        (studies.hubert, {"split": "report", "folds": "2"}),
+    ],
+)
+def test_a_wrong_option_of_a_recipe_is_one_line_with_exit_code_2(
+    recipe: Any, options: dict[str, Any]
+) -> None:
+    with mock.patch.object(Context, "run"), pytest.raises(Exit) as caught:
+        recipe(Context(), **options)
     assert caught.value.code == 2
     assert str(caught.value.message).startswith("error: --")
 
@@ -106,16 +152,16 @@ def test_the_readme_states_the_defaults_of_bare_bert_all() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([\w ,-]+?) \| (.+?) \|$", readme, re.MULTILINE))
     expected = {
-        "data folder": tasks.FARSTAIL,
+        "data folder": data.FARSTAIL,
         "model": hub.DEFAULT,
         "revision": hub.REVISIONS[hub.DEFAULT],
-        "preprocessing": tasks.PREPROCESS["default"],
+        "preprocessing": studies.PREPROCESS["default"],
         "epochs": f"{default.epochs:g}",
         "batch": str(default.batch_size),
         "learning rate": f"{default.learning_rate:g}",
-        "layers frozen": f"{tasks.FREEZE:g}",
-        "layers kept": f"{tasks.KEEP:g}",
-        "heads removed": f"{tasks.PRUNE:g}",
+        "layers frozen": f"{studies.FREEZE:g}",
+        "layers kept": f"{studies.KEEP:g}",
+        "heads removed": f"{studies.PRUNE:g}",
         "selection": default.metric,
     }
     for name, value in expected.items():
