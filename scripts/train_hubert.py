@@ -116,8 +116,23 @@ def main(cfg: Config) -> Path:
         mask_time=cfg.mask_time,
         frozen_features=cfg.features == "frozen",
     )
+    _tell_split(cfg)
     folder = runs.run_folder(runs.study_folder(Path(cfg.out), "hubert", cfg.name), options)
     return make_run(folder, config, cfg, lambda _: spec, model=model)
+
+
+def _tell_split(cfg: Config) -> None:
+    """Print what must be known of the split before its figures are believed: the leak."""
+    from lib import splits
+
+    manifest = packed.read_manifest(Path(cfg.data))
+    of_clip = splits.labels(manifest, cfg.labels)
+    emobox = Path(cfg.emobox) if cfg.emobox else None
+    split = splits.assign(
+        manifest, protocol=cfg.split, version=cfg.labels, fold=cfg.fold, emobox=emobox
+    )
+    for note in splits.notes(manifest, split, of_clip, protocol=cfg.split):
+        print(f"note: {note}")
 
 
 if __name__ == "__main__":

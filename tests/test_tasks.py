@@ -1,5 +1,5 @@
 import importlib
-import re
+import itertools
 import shlex
 import subprocess
 import sys
@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from invoke import Context, Exit
 
+from lib import hub
 from scripts import _cli
 from tasks import data, studies
 from tasks.command import ROOT, here
@@ -145,12 +146,16 @@ def test_a_wrong_option_of_a_recipe_is_one_line_with_exit_code_2(
     assert str(caught.value.message).startswith("error: --")
 
 
+def readme_table(title: str) -> dict[str, str]:
+    """First column → second column of the README's table that follows a line of text."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split(title, 1)[1]
+    rows = itertools.takewhile(lambda line: line.startswith("|"), text.strip().splitlines())
+    return {cells[1].strip(): cells[2].strip() for cells in (row.split("|") for row in rows)}
+
+
 def test_the_readme_states_the_defaults_of_bare_bert_all() -> None:
-    script = importlib.import_module("scripts.train_bert")
-    hub = importlib.import_module("lib.hub")
-    default = script.RECIPES["default"]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| ([\w ,-]+?) \| (.+?) \|$", readme, re.MULTILINE))
+    default = importlib.import_module("scripts.train_bert").RECIPES["default"]
+    rows = readme_table("What bare `invoke bert-all` does:")
     expected = {
         "data folder": data.FARSTAIL,
         "model": hub.DEFAULT,
@@ -166,6 +171,29 @@ def test_the_readme_states_the_defaults_of_bare_bert_all() -> None:
     }
     for name, value in expected.items():
         assert f"`{value}`" in rows[name], name
+
+
+def test_the_readme_states_the_defaults_of_bare_hubert() -> None:
+    default = importlib.import_module("scripts.train_hubert").RECIPES["default"]
+    rows = readme_table("What bare `invoke hubert` does:")
+    expected = {
+        "data folder": data.SHEMO,
+        "model": hub.HUBERT,
+        "revision": hub.REVISIONS[hub.HUBERT],
+        "labels": default.labels,
+        "split": studies.SPLIT["default"],
+        "folds": str(default.fold),
+        "augmentation": studies.AUGMENT["default"],
+        "epochs": f"{default.epochs:g}",
+        "batch": str(default.batch_size),
+        "learning rate": f"{default.learning_rate:g}",
+        "selection": default.metric,
+    }
+    for name, value in expected.items():
+        assert f"`{value}`" in rows[name], name
+    assert (default.augment, default.split) == (rows["augmentation"].split("`")[1], "speaker")
+    assert default.class_weights
+    assert default.features == "frozen"
 
 
 def test_recipes_import_no_torch() -> None:
