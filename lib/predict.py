@@ -1,5 +1,7 @@
 """From a model and a split to logits: forward passes in the right precision, without gradients."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,8 +20,26 @@ def forward(model: nn.Module, batch: Batch, *, dtype: torch.dtype | None) -> Ten
         return model(**inputs)
 
 
+def passes(split: Split, device: torch.device, *, budget: int | None = None) -> list[np.ndarray]:
+    """The batches of a pass without gradients: rows of about one length together.
+
+    Args:
+        split: to pass over.
+        device: to compute on.
+        budget: padded length of one batch, in the unit of the split's lengths.
+    """
+    if budget is None:
+        budget = (64 if device.type == "cuda" else 8) * max(1, int(split.lengths.max()))
+    return list(plan.by_length(split.lengths, budget=budget))
+
+
 def predict(
-    model: Classifier, split: Split, *, dtype: torch.dtype | None = None, budget: int | None = None
+    model: Classifier,
+    split: Split,
+    *,
+    dtype: torch.dtype | None = None,
+    budget: int | None = None,
+    order: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Logits (N, C) float32 of every row, in row order, in eval mode, without gradients.
 
@@ -28,11 +48,10 @@ def predict(
         split: to predict.
         dtype: of autocast, None for full precision.
         budget: padded length of one batch, in the unit of the split's lengths.
+        order: batches of rows, together each row once; None takes `passes`.
     """
     device = next(model.parameters()).device
-    if budget is None:
-        budget = (64 if device.type == "cuda" else 8) * max(1, int(split.lengths.max()))
-    order = list(plan.by_length(split.lengths, budget=budget))
+    order = passes(split, device, budget=budget) if order is None else order
     model.eval()
     parts = []
     with torch.inference_mode():

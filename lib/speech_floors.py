@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,132 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from lib import splits
 from lib.errors import UserError
 from lib.files import digest, staged_file
 from lib.metrics import summarize
 from lib.packed import SAMPLE_RATE, Packed, open_packed, read_manifest, read_meta
 from lib.persian import Progress
 from lib.pool import n_cores, ordered
-from lib.splits import speaker_guess
 from lib.stats import accuracy_interval
 
-FORMAT = 1
+FORMAT = 1  # of the features that are kept
+VERSION = 1  # of the floors: raised, old ones are computed again
 FULL_SCALE = 32768
 N_MFCC = 20
 WINDOW_S, HOP_S = 0.025, 0.010
 CLIPS_PER_WORKER = 1500  # a worker's start takes as long
+
+
+def parts(folder: Path, options: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
+    """The manifest of a prepared folder, and of each clip the split and the label.
+
+    Args:
+        folder: made by scripts.prepare_shemo.
+        options: labels, split, fold and emobox, as in config.json of a run.
+
+    Raises:
+        UserError: if the folder is damaged, or cannot be parted so.
+    """
+    manifest, version = read_manifest(folder), options["labels"]
+    emobox = Path(options["emobox"]) if options["emobox"] else None
+    split = splits.assign(
+        manifest,
+        protocol=options["split"],
+        version=version,
+        fold=options["fold"],
+        emobox=emobox,
+    )
+    return manifest, split, splits.labels(manifest, version)
+
+
+def file_name(options: Mapping[str, Any]) -> str:
+    """The name, without suffix, of the files that hold the floors of a run's test clips."""
+    return "floors-{labels}-{split}-f{fold}".format(**options)
+
+
+def guesses(
+    folder: Path,
+    manifest: pd.DataFrame,
+    split: pd.Series,
+    labels: pd.Series,
+    *,
+    class_names: Sequence[str],
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """What each floor says of each test clip.
+
+    - majority: the most frequent training class.
+    - duration: a small decision tree that knows the seconds only.
+    - speaker: the most frequent training class of the speaker, who is known by name; only where
+      test speakers train.
+    - mfcc-svm: mean and standard deviation over time of MFCCs and their slopes, and an SVM.
+
+    Args:
+        folder: a prepared speech folder; the features of all its clips are kept in it.
+        manifest: its rows.
+        split, labels: of each row, as lib/splits.py gives them.
+        class_names: the classes in their order.
+        workers: processes for the features; None: as many cores as pay.
+        progress: called with (clips done, clips in all) while features are made.
+
+    Returns:
+        A row for each test clip: id, group (its speaker; where none is known, the clip), label,
+        and a column for each floor.
+
+    Raises:
+        UserError: if the folder is damaged, or a split is empty.
+    """
+    trains, tests = (split == "train").to_numpy(), (split == "test").to_numpy()
+    if not trains.any() or not tests.any():
+        raise UserError("floors need clips to train on and clips to test on")
+    names = np.asarray(class_names)
+    number_of = {name: i for i, name in enumerate(class_names)}
+    known = labels[trains].map(number_of).to_numpy(np.int64)
+    seconds = np.log(manifest["seconds"].to_numpy(float))[:, None]
+    features = mfcc_statistics(folder, workers=workers, progress=progress)
+    features = features[manifest["id"].to_numpy()]
+    speaker = manifest["speaker"].fillna("").to_numpy(str)
+    groups = np.where(speaker == "", manifest["path"].to_numpy(str), speaker)
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0)
+    svm = make_pipeline(StandardScaler(), SVC(C=10, class_weight="balanced"))
+    found = pd.DataFrame({"id": manifest["id"], "group": groups, "label": labels})[tests]
+    found["majority"] = names[np.bincount(known).argmax()]
+    found["duration"] = names[tree.fit(seconds[trains], known).predict(seconds[tests])]
+    if set(speaker[tests]) & set(speaker[trains]) - {""}:
+        found["speaker"] = splits.speaker_guess(manifest, split, labels)
+    found["mfcc-svm"] = names[svm.fit(features[trains], known).predict(features[tests])]
+    return found
+
+
+def score(found: pd.DataFrame, *, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """The floors of test clips: name, accuracy, ci_low, ci_high, uar, macro_f1 and n, each.
+
+    The 95 % intervals resample speakers, or clips where no speaker is known; None where there is
+    but one.
+
+    Args:
+        found: what `guesses` gives, of one fold or of several, one after another.
+        class_names: the classes in their order.
+    """
+    number_of = {name: i for i, name in enumerate(class_names)}
+    truth = found["label"].map(number_of).to_numpy(np.int64)
+    rows = []
+    for name in found.columns.drop(["id", "group", "label"]):
+        guess = found[name].map(number_of).to_numpy(np.int64)
+        low, high = accuracy_interval(truth == guess, found["group"].to_numpy(str))
+        figures = summarize(truth, guess, class_names=class_names)
+        rows.append(
+            {
+                "name": name,
+                "accuracy": figures["accuracy"],
+                "ci_low": None if math.isnan(low) else low,
+                "ci_high": None if math.isnan(high) else high,
+                **{key: figures[key] for key in ("uar", "macro_f1", "n")},
+            }
+        )
+    return rows
 
 
 def floors(
@@ -41,51 +153,10 @@ def floors(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """The floors of a split: name, accuracy, ci_low, ci_high, uar, macro_f1 and n (test clips).
-
-    - majority: the most frequent training class.
-    - duration: a small decision tree that knows the seconds only.
-    - speaker: the most frequent training class of the speaker, who is known by name; only where
-      test speakers train.
-    - mfcc-svm: mean and standard deviation over time of MFCCs and their slopes, and an SVM.
-
-    The 95 % intervals resample speakers, or clips where no speaker is known.
-
-    Args:
-        folder: a prepared speech folder; the features of all its clips are kept in it.
-        manifest: its rows.
-        split, labels: of each row, as lib/splits.py gives them.
-        class_names: the classes in their order.
-        workers: processes for the features; None: as many cores as pay.
-        progress: called with (clips done, clips in all) while features are made.
-
-    Raises:
-        UserError: if the folder is damaged, or a split is empty.
-    """
-    trains, tests = (split == "train").to_numpy(), (split == "test").to_numpy()
-    if not trains.any() or not tests.any():
-        raise UserError("floors need clips to train on and clips to test on")
-    number_of = {name: i for i, name in enumerate(class_names)}
-    numbers = labels.map(number_of)
-    known, truth = (numbers[rows].to_numpy(np.int64) for rows in (trains, tests))
-    seconds = np.log(manifest["seconds"].to_numpy(float))[:, None]
-    features = mfcc_statistics(folder, workers=workers, progress=progress)
-    features = features[manifest["id"].to_numpy()]
-    tree = DecisionTreeClassifier(max_depth=3, random_state=0)
-    svm = make_pipeline(StandardScaler(), SVC(C=10, class_weight="balanced"))
-    guesses: dict[str, np.ndarray] = {}
-    guesses["majority"] = np.full(len(truth), np.bincount(known).argmax())
-    guesses["duration"] = tree.fit(seconds[trains], known).predict(seconds[tests])
-    speaker = manifest["speaker"].fillna("").to_numpy(str)
-    if set(speaker[tests]) & set(speaker[trains]) - {""}:
-        guessed = speaker_guess(manifest, split, labels)
-        guesses["speaker"] = guessed.map(number_of).to_numpy(np.int64)
-    guesses["mfcc-svm"] = svm.fit(features[trains], known).predict(features[tests])
-    groups = np.where(speaker == "", manifest["path"].to_numpy(str), speaker)[tests]
-    return [
-        {"name": name, **_score(truth, guess, groups, class_names)}
-        for name, guess in guesses.items()
-    ]
+    """The floors of a split: the `score` of its `guesses`."""
+    how: dict[str, Any] = {"workers": workers, "progress": progress}
+    found = guesses(folder, manifest, split, labels, class_names=class_names, **how)
+    return score(found, class_names=class_names)
 
 
 def mfcc_statistics(
@@ -145,18 +216,3 @@ def _mfcc(packed: Packed, clip: int) -> np.ndarray:
         )
     parts = (cepstra, delta(cepstra, mode="nearest"))
     return np.concatenate([np.r_[part.mean(axis=1), part.std(axis=1)] for part in parts])
-
-
-def _score(
-    truth: np.ndarray, guess: np.ndarray, groups: np.ndarray, class_names: Sequence[str]
-) -> dict[str, Any]:
-    low, high = accuracy_interval(truth == guess, groups)
-    found = summarize(truth, guess, class_names=class_names)
-    return {
-        "accuracy": found["accuracy"],
-        "ci_low": low,
-        "ci_high": high,
-        "uar": found["uar"],
-        "macro_f1": found["macro_f1"],
-        "n": found["n"],
-    }

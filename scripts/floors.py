@@ -1,8 +1,8 @@
 """Compute the floors of a corpus: what is reached without any neural network."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lib import files
 from scripts import _cli
@@ -10,35 +10,93 @@ from scripts import _cli
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Compute the floors of prepared text; kept in its folder and reused."""
+    """Compute the floors of a prepared corpus; kept in its folder and reused."""
 
     data: str = "data/prepared/farstail-none"
-    """Folder that scripts.prepare_text made."""
+    """Folder that scripts.prepare_text or scripts.prepare_shemo made."""
+    labels: Literal["filename", "transcript", "agree"] = "filename"
+    """Of speech: label version, as in scripts.train_hubert."""
+    split: Literal["speaker", "report", "emobox", "manifest"] = "speaker"
+    """Of speech: who trains and who tests."""
+    fold: int = 1
+    """Of speech: which fifth of the speakers tests, 1 to 5."""
+    emobox: str | None = None
+    """Of speech: EmoBox's list of clips, for --split emobox."""
     force: bool = False
     """Compute them again."""
 
 
 def main(cfg: Config) -> list[dict[str, Any]]:
-    """The floors, as in floors.json."""
-    from lib import floors, text
+    """The floors, as in the JSON file that is printed."""
     from lib.figures import SAMPLE
 
     folder = Path(cfg.data)
-    meta = text.read_meta(folder)
-    basis = {"version": floors.VERSION, "fingerprint": meta["fingerprint"]}
-    path = folder / "floors.json"
-    there = files.read_json(path) if path.is_file() and not cfg.force else {}
-    if any(there.get(key) != value for key, value in basis.items()):
-        there = basis | {"sample": meta["sample"], "floors": floors.floors(folder)}
-        files.write_json(path, there)
-    note = f" ({SAMPLE})" if meta["sample"] else ""
-    print(f"{path}{note}")
+    meta = folder / "meta.json"
+    speech = meta.is_file() and files.read_json(meta).get("kind") == "speech"
+    path, there = _speech(folder, cfg) if speech else _text(folder, cfg)
+    print(f"{path}{f' ({SAMPLE})' if there['sample'] else ''}")
     for floor in there["floors"]:
         interval = ""
         if floor["ci_low"] is not None:
             interval = f" (95 % {floor['ci_low']:.4f} to {floor['ci_high']:.4f})"
-        print(f"  {floor['name']}: accuracy {floor['accuracy']:.4f}{interval}")
+        uar = f", UAR {floor['uar']:.4f}" if speech else ""
+        print(f"  {floor['name']}: accuracy {floor['accuracy']:.4f}{interval}{uar}")
     return there["floors"]
+
+
+def _text(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
+    """The file of a text corpus's floors, and what it holds."""
+    from lib import floors, text
+
+    meta = text.read_meta(folder)
+    basis = {"version": floors.VERSION, "fingerprint": meta["fingerprint"]}
+    path = folder / "floors.json"
+    there = _read(path, basis, cfg)
+    if there is None:
+        there = basis | {"sample": meta["sample"], "floors": floors.floors(folder)}
+        files.write_json(path, there)
+    return path, there
+
+
+def _speech(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
+    """The file of the floors of one split of a speech corpus, and what it holds."""
+    from tqdm import tqdm
+
+    from lib import packed, speech_floors
+
+    meta, options = packed.read_meta(folder), asdict(cfg)
+    manifest, split, labels = speech_floors.parts(folder, options)
+    basis = {
+        "version": speech_floors.VERSION,
+        "fingerprint": meta["fingerprint"],
+        **{name: options[name] for name in ("labels", "split", "fold")},
+        "parts": files.digest([split.tolist(), labels.fillna("").tolist()]),
+    }
+    path = folder / f"{speech_floors.file_name(options)}.json"
+    there = _read(path, basis, cfg)
+    if there is None or not path.with_suffix(".csv").is_file():
+        names = meta["labels"]
+        with tqdm(unit=" clips", disable=None) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            guesses = speech_floors.guesses(
+                folder, manifest, split, labels, class_names=names, progress=progress
+            )
+        with files.staged_file(path.with_suffix(".csv")) as temporary:
+            guesses.to_csv(temporary, index=False)  # so that folds can be pooled
+        found = speech_floors.score(guesses, class_names=names)
+        there = basis | {"sample": meta["sample"], "classes": names, "floors": found}
+        files.write_json(path, there)
+    return path, there
+
+
+def _read(path: Path, basis: dict[str, Any], cfg: Config) -> dict[str, Any] | None:
+    """What the file holds, unless it is missing, of something else, or to be made again."""
+    there = files.read_json(path) if path.is_file() and not cfg.force else {}
+    return there if all(there.get(key) == value for key, value in basis.items()) else None
 
 
 if __name__ == "__main__":
