@@ -1,7 +1,8 @@
 """What the scripts share: command line from a dataclass, one-line errors, a progress bar."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tyro
@@ -46,6 +47,29 @@ def parse[Config](
         elif flag.startswith("--recipe=") and flag.partition("=")[2] in recipes:
             chosen = flag.partition("=")[2]
     return tyro.cli(config, args=argv, default=recipes[chosen])
+
+
+@contextlib.contextmanager
+def progress_bar(
+    unit: str, *, label: str | None = None
+) -> Iterator[Callable[[int, int | None], None]]:
+    """What is called with (done, in all if known); a bar on a terminal, silent elsewhere.
+
+    Args:
+        unit: what is counted, such as clips; `B` counts bytes as kB and MB, and the bar goes away.
+        label: stands before the bar.
+    """
+    from tqdm import tqdm
+
+    bytes_: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}
+    how = bytes_ if unit == "B" else {"unit": f" {unit}"}
+    with tqdm(desc=label, disable=None, **how) as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
 
 
 def _fail(message: str) -> int:

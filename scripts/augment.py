@@ -39,9 +39,7 @@ class Config:
 
 def main(cfg: Config) -> Path:
     """The folder of the variants; made now, or there already."""
-    from tqdm import tqdm  # here, as each worker process imports this file
-
-    from lib import augmented, packed, splits
+    from lib import augmented, packed, splits  # here: each worker process imports this file
     from lib.files import read_json
 
     folder = Path(cfg.data)
@@ -56,12 +54,7 @@ def main(cfg: Config) -> Path:
             fold=cfg.fold,
             emobox=Path(cfg.emobox) if cfg.emobox else None,
         )
-    with tqdm(unit=" variants", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _cli.progress_bar("variants") as progress:
         path, made = augmented.make(
             folder,
             recipe=cfg.recipe,

@@ -1,11 +1,9 @@
 """Download FarsTail's three files from its authors' repository and verify them."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.download import Progress, fetch
+from lib.download import fetch
 from lib.errors import UserError
 from scripts import _cli
 
@@ -42,7 +40,7 @@ def main(cfg: Config) -> Path:
     )
     new = []
     for name, md5 in MD5.items():
-        with progress_bar(name) as progress:
+        with _cli.progress_bar("B", label=name) as progress:
             if fetch(
                 f"{base}/{name}",
                 folder / name,
@@ -55,20 +53,6 @@ def main(cfg: Config) -> Path:
     what = f"downloaded {', '.join(new)}" if new else "all three files were there"
     print(f"{folder}: {what}, MD5 right")
     return folder
-
-
-@contextlib.contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """What `fetch` calls with bytes done and in all; a bar on a terminal, silent elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(desc=label, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-
-        def progress(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
 
 
 if __name__ == "__main__":

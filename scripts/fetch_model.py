@@ -7,7 +7,6 @@ from typing import Any
 from lib import files
 from lib.hub import DEFAULT, REVISIONS, local_name, model
 from scripts import _cli
-from scripts.fetch_farstail import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ def main(cfg: Config) -> dict[str, Any]:
     """What the folder's source.json says: id, commit, SHA-256 sums."""
     folder = Path(cfg.out or f"data/models/{local_name(cfg.model)}")
     revision = cfg.revision or REVISIONS.get(cfg.model, "main")
-    with progress_bar(cfg.model) as progress:
+    with _cli.progress_bar("B", label=cfg.model) as progress:
         source = model(cfg.model, folder, revision=revision, force=cfg.force, progress=progress)
     sums = [sum_ for name, sum_ in source["files"].items() if name.endswith(".safetensors")]
     weights = sums[0] if len(sums) == 1 else files.digest(sums)

@@ -10,7 +10,6 @@ from lib.errors import UserError
 from lib.files import digest, remove
 from lib.speech_source import SHEMO_PARTS, TRANSCRIPTS, shemo
 from scripts import _cli
-from scripts.fetch_farstail import progress_bar
 
 ASK = "github.com/pariajm/sharif-emotional-speech-dataset"
 # Source: github.com/aliyzd95/modified_shemo (Yazdani and Shekofteh, arXiv 2211.09956).
@@ -46,7 +45,7 @@ def main(cfg: Config) -> Path:
     folder = Path(cfg.out)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; choose another folder with --out")
-    with progress_bar(TRANSCRIPTS) as progress:
+    with _cli.progress_bar("B", label=TRANSCRIPTS) as progress:
         fetch(
             cfg.transcripts,
             folder / TRANSCRIPTS,
@@ -69,7 +68,7 @@ def main(cfg: Config) -> Path:
 def _fetch_emobox(cfg: Config, folder: Path) -> None:
     by_hand = f"or put {' and '.join(EMOBOX)} of github.com/emo-box/EmoBox into {folder}"
     for name in EMOBOX:
-        with progress_bar(name) as progress:
+        with _cli.progress_bar("B", label=name) as progress:
             url = f"{cfg.emobox.rstrip('/')}/{name}"
             fetch(url, folder / name, progress=progress, by_hand=by_hand, force=cfg.force)
     listed = read_list(folder)
@@ -89,7 +88,7 @@ def _fetch_recordings(url: str, folder: Path, part: str, *, force: bool) -> None
     if not url and not path.is_file():
         raise UserError(f"no link to {path.name} is given; {by_hand}")
     if url:
-        with progress_bar(path.name) as progress:
+        with _cli.progress_bar("B", label=path.name) as progress:
             new = fetch(url, path, progress=progress, by_hand=by_hand, force=force)
         try:
             zips.members(path)

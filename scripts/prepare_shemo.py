@@ -1,17 +1,13 @@
 """Prepare ShEMO, or any corpus of speech that a table lists, for training."""
 
 import collections
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
-from lib.packed import read_manifest, read_meta
-from lib.speech_manifest import read_manifest as read_table
-from lib.speech_prepare import Progress, prepare
 from lib.speech_source import Corpus, shemo
 from scripts import _cli
 
@@ -46,11 +42,15 @@ class Config:
 
 def main(cfg: Config) -> Path:
     """The prepared folder; made now, or there already from the same files and options."""
+    # Here, as each worker process imports this file and has no use for pandas.
+    from lib.packed import read_meta
+    from lib.speech_prepare import prepare
+
     if cfg.max_seconds <= 0:
         raise UserError(f"--max-seconds {cfg.max_seconds:g} leaves nothing; give a length above 0")
     folder = Path(cfg.out) / _name(cfg)
     corpus = _corpus(cfg)
-    with _bar("clips") as progress:
+    with _cli.progress_bar("clips") as progress:
         made = prepare(
             corpus,
             folder,
@@ -80,8 +80,10 @@ def _corpus(cfg: Config) -> Corpus:
         return shemo(Path(cfg.data), transcripts=transcripts)
     if cfg.transcripts:
         raise UserError("--transcripts is ShEMO's; a manifest has a column transcript")
+    from lib.speech_manifest import read_manifest
+
     root = Path(cfg.root) if cfg.root else None
-    return read_table(Path(cfg.manifest), root=root, labels=cfg.labels)
+    return read_manifest(Path(cfg.manifest), root=root, labels=cfg.labels)
 
 
 def _name(cfg: Config) -> str:
@@ -102,6 +104,7 @@ def _by_class(skipped: Sequence[dict[str, str]], labels: Sequence[str]) -> str:
 def _draw(folder: Path, meta: dict[str, Any]) -> None:
     """Lengths, speakers and classes, if the pictures are not there yet."""
     from lib import speech_figures as figures
+    from lib.packed import read_manifest
 
     paths = {n: folder / "figures" / f"{n}.png" for n in ("durations", "speakers", "classes")}
     if all(path.is_file() for path in paths.values()):
@@ -115,20 +118,6 @@ def _draw(folder: Path, meta: dict[str, Any]) -> None:
     if (frame["speaker"] != "").any():
         known = frame[frame["speaker"] != ""]
         figures.speakers(paths["speakers"], known, title=f"{title}: clips", sample=sample)
-
-
-@contextlib.contextmanager
-def _bar(unit: str) -> Iterator[Progress]:
-    """What is called with (done, in all); a bar on a terminal, silent elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(unit=f" {unit}", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
 
 
 if __name__ == "__main__":

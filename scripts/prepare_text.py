@@ -1,8 +1,6 @@
 """Prepare FarsTail, or any three files of labelled sentences or pairs, for training."""
 
-import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +8,6 @@ from typing import Any, Literal
 from lib import text, tokens
 from lib.errors import UserError
 from lib.files import read_json
-from lib.persian import Progress
 from lib.text_source import FARSTAIL_LABELS, SPLITS, Layout, farstail
 from scripts import _cli
 
@@ -70,7 +67,7 @@ def main(cfg: Config) -> Path:
         labels=cfg.labels or (() if files else FARSTAIL_LABELS),
     )
     folder = Path(cfg.out) / _name(cfg, sources["train"])
-    with _bar("texts") as progress:
+    with _cli.progress_bar("texts") as progress:
         made = text.prepare(
             sources,
             folder,
@@ -119,26 +116,12 @@ def _draw(folder: Path, meta: dict[str, Any]) -> None:
 
 def _tokenize(folder: Path, model: Path, max_length: int) -> None:
     """Make the token arrays and say what was cut or unknown."""
-    with _bar("rows") as progress:
+    with _cli.progress_bar("rows") as progress:
         path = tokens.tokenize(folder, model, max_length=max_length, progress=progress)
     for split, n in read_json(path / "tokens.json")["splits"].items():
         unknown = f"{n['n_unknown']} of {n['n_tokens']} tokens unknown"
         cut = f"{n['n_truncated']} of {n['n']} rows cut to {max_length} tokens"
         print(f"{split}: {cut} (longest {n['longest']}), {unknown}")
-
-
-@contextlib.contextmanager
-def _bar(unit: str) -> Iterator[Progress]:
-    """What is called with (done, in all); a bar on a terminal, silent elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(unit=f" {unit}", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
 
 
 if __name__ == "__main__":
