@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lib.errors import UserError
@@ -58,11 +59,11 @@ def main(cfg: Config) -> Result:
     n_workers = cfg.workers or n_cores()
     bare_s, core_s, peaks = [], [], []
     for turn in range(cfg.repeats):
-        seconds, _ = _timed(lambda: _bare(paths, n_workers))
+        seconds, _ = _timed(partial(_bare, paths, n_workers))
         bare_s.append(seconds)
         with tempfile.TemporaryDirectory() as out:
             folder = Path(out) / "shemo"
-            seconds, peak = _timed(lambda at=folder: prepare(corpus, at, workers=n_workers))
+            seconds, peak = _timed(partial(prepare, corpus, folder, workers=n_workers))
         core_s.append(seconds)
         peaks.append(peak)
         print(f"{turn}: bare {bare_s[-1]:.2f} s, core {seconds:.2f} s, {peak / 1e6:.0f} MB")
