@@ -1,18 +1,27 @@
 """One run from its config to its weights, resumable at every step."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from lib import checkpoints, optim, runs, surgery, train
+from lib import cache, checkpoints, optim, runs, surgery, train
+from lib.cache import Caching
 from lib.corpus import Corpus
 from lib.errors import UserError
+from lib.loader import Split
+from lib.models import Classifier
 from lib.options import Training
+from lib.predict import precision
 from lib.runs import Run
 from lib.spec import Spec
 from lib.train import Record, State
+
+Checkpoint = tuple[dict[str, Tensor], dict[str, Any], list[str]]
 
 
 class Stopped(Exception):
@@ -28,6 +37,7 @@ def fit(
     model: Path | None = None,
     best: Path | None = None,
     device: torch.device,
+    caching: Caching | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Record]:
     """Train a run to its end, yielding the loop's records; then `best/` holds its weights.
@@ -40,15 +50,20 @@ def fit(
         model: folder of the pretrained encoder, unless
         best: `best/` of a base run gives the first weights.
         device: to train on.
+        caching: how what is frozen may be computed ahead; None: not at all. A run goes on as it
+            began, with the cache or without.
         stop: asked after each step; true saves and raises Stopped.
 
     Raises:
         Stopped: if `stop` said so.
-        UserError: from surgery, the loop or a checkpoint.
+        UserError: from surgery, the cache, the loop or a checkpoint.
     """
     torch.manual_seed(options.seed)
     classifier = surgery.build(spec, model=model, best=best).to(device)
-    rows, validation = corpus.splits["train"], corpus.splits["validation"]
+    found = None if run.new else checkpoints.newest(run.checkpoints)
+    splits = {name: corpus.splits[name] for name in ("train", "validation")}
+    cached = _ahead(run, found, classifier, splits, caching, options, stop)
+    rows, validation = cached["train"], cached["validation"]
     weights = optim.balanced_weights(rows.labels, len(corpus.labels)).to(device)
     loss_fn = optim.cross_entropy(
         class_weights=weights if options.class_weights else None,
@@ -56,7 +71,9 @@ def fit(
     )
     state = train.begin(classifier, options, train.course(options, rows).total)
     runs.begin(run)  # from here on there is something to keep
-    _restore(run, state)
+    _restore(run, state, found)
+    del found  # as large as the model and its optimizer's state
+    is_cached = cached is not splits
     started = time.perf_counter()
     for record in train.steps(
         state, rows, validation, options, loss_fn=loss_fn, class_names=corpus.labels
@@ -68,12 +85,12 @@ def fit(
             runs.append(run.folder / "timing.jsonl", timing)
             if record["better"] and options.select == "best":
                 _select(run, state, spec, options)
-            _checkpoint(run, state)
+            _checkpoint(run, state, is_cached)
             started = time.perf_counter()
         yield record
         if stop():
             if record["event"] == "step":
-                _checkpoint(run, state)
+                _checkpoint(run, state, is_cached)
             raise Stopped
     if options.select == "last":
         _select(run, state, spec, options)
@@ -90,15 +107,48 @@ def _select(run: Run, state: State, spec: Spec, options: Training) -> None:
     surgery.save(run.best, state.model, spec, record=record)
 
 
-def _checkpoint(run: Run, state: State) -> None:
+def _ahead(
+    run: Run,
+    found: Checkpoint | None,
+    classifier: Classifier,
+    splits: Mapping[str, Split],
+    caching: Caching | None,
+    options: Training,
+    stop: Callable[[], bool],
+) -> Mapping[str, Split]:
+    """The splits, with what is frozen computed ahead as the user or the checkpoint says."""
+    caching = caching or Caching(mode="off", folder=Path())
+    if found is not None:  # by how sums are rounded, the two ways differ in the last digits
+        began: cache.Mode = "on" if found[1].get("cached") else "off"
+        if caching.mode not in ("auto", began):
+            raise UserError(
+                f"{run.folder} began with --cache {began}; go on so, or start again with --force"
+            )
+        caching = replace(caching, mode=began)
+    show = caching.progress
+
+    def progress(n_done: int, n_all: int) -> None:
+        if show:
+            show(n_done, n_all)
+        if stop():
+            raise Stopped
+
+    device = next(classifier.parameters()).device
+    dtype = precision(options.amp, device)
+    caching = replace(caching, progress=progress)
+    splits, note = cache.use(classifier, splits, caching, dtype=dtype, epochs=options.epochs)
+    run.notes += [note] if note else []
+    return splits
+
+
+def _checkpoint(run: Run, state: State, is_cached: bool) -> None:
     metrics = run.folder / "metrics.jsonl"
     numbers = state.numbers() | {"n_bytes": metrics.stat().st_size if metrics.exists() else 0}
-    checkpoints.save(run.checkpoints, state.step, state.tensors(), numbers)
+    checkpoints.save(run.checkpoints, state.step, state.tensors(), numbers | {"cached": is_cached})
 
 
-def _restore(run: Run, state: State) -> None:
-    """Go back to the newest valid checkpoint, if there is one."""
-    found = checkpoints.newest(run.checkpoints)
+def _restore(run: Run, state: State, found: Checkpoint | None) -> None:
+    """Go back to a checkpoint, if there is one."""
     if found is None:
         runs.cut_back(run.folder / "metrics.jsonl", 0)
         return

@@ -18,7 +18,8 @@ from lib import files
 from lib.errors import UserError
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "tokenizers", "hazm", "librosa")
-TRANSIENT = ("device", "resume", "force")  # options that change no result
+# Options that make no other run.
+TRANSIENT = ("device", "resume", "force", "cache", "cache_folder")
 
 
 @dataclass

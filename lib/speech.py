@@ -1,5 +1,6 @@
 """Prepared speech as the loop wants it: waveforms of a split, in batches, variants by epoch."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,12 +58,45 @@ class SpeechSplit:
     @property
     def lengths(self) -> np.ndarray:
         """(N,) int64: samples of each row's waveform as it is read now, at 16 kHz."""
-        picked = self._picked()
+        picked = self.places
         found = np.zeros(len(picked), np.int64)
         for number, source in enumerate(self.sources):
             here = picked[:, 0] == number
             found[here] = source.lengths[picked[here, 1]]
         return np.minimum(found, self.max_samples) if self.max_samples else found
+
+    @property
+    def places(self) -> np.ndarray:
+        """(N, 2): source of each row's waveform as it is read now, and clip in it."""
+        return self.choices[np.arange(len(self)), self.chosen]
+
+    @property
+    def fixed_rows(self) -> bool:
+        """Whether padding never changes what a row becomes: it is masked, or there is none."""
+        if self.mask:
+            return True
+        lengths = np.unique(np.concatenate([source.lengths for source in self.sources]))
+        return len(np.unique(np.minimum(lengths, self.max_samples or lengths.max()))) == 1
+
+    def origins(self) -> "list[tuple[dict[str, Any], SpeechSplit, np.ndarray]]":
+        """Where the waveforms come from, a tuple for each source.
+
+        Returns:
+            What decides on the rows, fit for JSON; all the clips of the source's folder; and for
+            each clip of the source its row among them, -1 if no epoch reads it.
+        """
+        found = []
+        for number, source in enumerate(self.sources):
+            content, every = whole(source.folder, max_samples=self.max_samples)
+            (audio,) = every.sources
+            places = zip(audio.shards.tolist(), audio.offsets.tolist(), strict=True)
+            row_at = {place: row for row, place in enumerate(places)}
+            rows = np.full(len(source), -1)
+            read = self.choices[self.choices[..., 0] == number][:, 1]
+            for clip in np.unique(read).tolist():
+                rows[clip] = row_at[int(source.shards[clip]), int(source.offsets[clip])]
+            found.append((content, every, rows))
+        return found
 
     def epoch(self, *, seed: int, epoch: int) -> "SpeechSplit":
         """The split with a variant drawn for each row: the same for equal seed, epoch and clip."""
@@ -115,9 +149,42 @@ class SpeechSplit:
             columns={name: column[rows] for name, column in self.columns.items()},
         )
 
-    def _picked(self) -> np.ndarray:
-        """(N, 2): source and clip of each row."""
-        return self.choices[np.arange(len(self)), self.chosen]
+
+def whole(folder: Path, *, max_samples: int = 0) -> tuple[dict[str, Any], SpeechSplit]:
+    """All the clips of a folder of packed audio, and what makes them what they are.
+
+    Args:
+        folder: a prepared one, or one of variants that lib.augmented made.
+        max_samples: longer clips are cut to their middle; 0 keeps them whole.
+
+    Returns:
+        A dict fit for JSON, the same whatever the clips' labels and speakers; and the clips as a
+        split with no labels.
+    """
+    meta = read_json(folder / "meta.json")
+    if meta["kind"] == "speech":
+        audio = packed.open_packed(folder)
+    else:
+        rows = augmented.load_rows(folder)
+        audio = packed.open_packed(folder, rows[rows["variant"] > 0])
+    places = np.stack([audio.shards, audio.offsets, audio.lengths])
+    content = {
+        "audio": {name: sha for name, sha in meta["files"].items() if name.startswith("audio-")},
+        "places": hashlib.sha256(places.astype("<i8").tobytes()).hexdigest(),
+        "max_samples": max_samples,
+    }
+    clips, nothing = np.arange(len(audio)), np.zeros(len(audio), np.int64)
+    every = SpeechSplit(
+        name="all",
+        sources=[audio],
+        choices=np.stack([nothing, clips], axis=1)[:, None],
+        chosen=nothing,
+        labels=nothing,
+        ids=clips,
+        groups=nothing,
+        max_samples=max_samples,
+    )
+    return content, every
 
 
 def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:

@@ -1,9 +1,10 @@
 """Prepared text as token arrays: made once per tokenizer, stored, and put together into batches."""
 
+import hashlib
 import importlib.metadata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,7 @@ class TokenSplit:
         columns: of predictions.csv beside these; text has none.
         pad_id: the token that fills a batch up.
         unit: of `lengths`: one token.
+        fixed_rows: padding never changes what a row becomes.
     """
 
     name: str
@@ -53,6 +55,21 @@ class TokenSplit:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     pad_id: int = 0
     unit: int = 1
+    fixed_rows: bool = True
+
+    @property
+    def places(self) -> np.ndarray:
+        """(N, 2): where each row comes from, see `origins`: all from the split itself."""
+        return np.stack([np.zeros(len(self), np.int64), np.arange(len(self))], axis=1)
+
+    def origins(self) -> "list[tuple[dict[str, Any], TokenSplit, np.ndarray]]":
+        """The one place that rows come from: what it holds, it, and its row for each row."""
+        sha256 = hashlib.sha256()
+        for row, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+            second = None if self.second is None else self.second[row]
+            sha256.update(f"{length} {second}".encode())
+            sha256.update(self.tokens[start : start + length].astype("<i8").tobytes())
+        return [({"tokens": sha256.hexdigest()}, self, np.arange(len(self)))]
 
     def __len__(self) -> int:
         """The number of rows."""

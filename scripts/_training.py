@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lib import hub, runs
 from lib.errors import UserError
@@ -24,6 +24,10 @@ class RunFlags:
     """Delete the run if it is there and start again."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    cache: Literal["auto", "on", "off"] = "auto"
+    """Compute what frozen parts give once, for all epochs and runs; auto does where it pays."""
+    cache_folder: str = "data/cache"
+    """Where that is kept."""
 
 
 def local_model(model: str, revision: str | None) -> Path:
@@ -91,7 +95,7 @@ def make_run(
         if run.trained:
             print(f"{folder}: trained already with these options")
             return folder
-        train_run(run, prepare(run), model=model, best=best, device=flags.device)
+        train_run(run, prepare(run), flags, model=model, best=best)
     print(f"{folder}: trained in {runs.train_seconds(folder):.0f} s")
     return folder
 
@@ -99,10 +103,10 @@ def make_run(
 def train_run(
     run: runs.Run,
     spec: Spec,
+    flags: RunFlags,
     *,
     model: Path | None = None,
     best: Path | None = None,
-    device: str,
 ) -> Path:
     """Train an open run to its end, showing progress, and return its folder.
 
@@ -112,15 +116,27 @@ def train_run(
     from tqdm import tqdm
 
     from lib import corpus, fit, train
+    from lib.cache import Caching
     from lib.device import pick
 
     options = training_options(run.config["options"])
-    place = pick(device)
+    place = pick(flags.device)
     data = corpus.load(run.config["options"])
     total = train.course(options, data.splits["train"]).total
     caught = _catch_signals()
+    caching = Caching(
+        mode=flags.cache, folder=Path(flags.cache_folder), progress=rows_bar("frozen layers")
+    )
     records = fit.fit(
-        run, data, spec, options, model=model, best=best, device=place, stop=lambda: bool(caught)
+        run,
+        data,
+        spec,
+        options,
+        model=model,
+        best=best,
+        device=place,
+        caching=caching,
+        stop=lambda: bool(caught),
     )
     try:
         with tqdm(total=total, unit="step", disable=None, desc=run.folder.name) as bar:
@@ -131,6 +147,22 @@ def train_run(
         print(f"{run.folder}: {message}", file=sys.stderr)
         sys.exit(128 + caught[0])
     return run.folder
+
+
+def rows_bar(what: str) -> Callable[[int, int], None]:
+    """What is called with (rows done, rows in all); a bar from the first call to the last."""
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(total=total, unit="row", disable=None, desc=what, leave=False))
+        bars[0].update(done - bars[0].n)
+        if done == total:
+            bars.pop().close()
+
+    return progress
 
 
 def _show(bar: Any, record: Mapping[str, Any], run: runs.Run) -> None:

@@ -12,6 +12,7 @@ KINDS = {
     "tokens": "data/prepared/*/tokens",
     "prepared": "data/prepared/*",
     "models": "data/models/*",
+    "cache": "data/cache/*",
     "checkpoints": "runs/*/*/*/checkpoints",
     "runs": "runs/*/*",
 }
@@ -21,7 +22,7 @@ KINDS = {
 class Config:
     """List what was made under data/ and runs/, with sizes, and delete what is named."""
 
-    delete: Literal["tokens", "prepared", "models", "checkpoints", "runs"] | None = None
+    delete: Literal["tokens", "prepared", "models", "cache", "checkpoints", "runs"] | None = None
     """What to delete; without it, nothing is."""
     root: str = "."
     """Folder that holds data/ and runs/."""

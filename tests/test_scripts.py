@@ -20,6 +20,7 @@ from lib import files
 from lib.reference import REPORT
 from scripts import (
     _cli,
+    clean,
     evaluate,
     floors,
     freeze,
@@ -95,7 +96,8 @@ def fails(capsys: pytest.CaptureFixture[str], script: str, *argv: str) -> str:
 def test_the_five_variants_from_training_to_the_table(place: Path) -> None:
     study = place / "runs/bert/study"
     base = str(study / "full-s0")
-    freeze.main(freeze.Config(run=base, first=0.75, variant="freeze-9"))
+    cache = str(place / "cache")
+    freeze.main(freeze.Config(run=base, first=0.75, variant="freeze-9", cache_folder=cache))
     freeze.main(freeze.Config(run=base, all_but_last=1, variant="last-and-embeddings"))
     freeze.main(freeze.Config(run=base, keep=0.5, variant="intermediate"))
     prune.main(prune.Config(run=base, fraction=0.4))
@@ -196,6 +198,20 @@ def test_a_pruned_run_can_be_pruned_and_frozen_again(place: Path) -> None:
     assert report["splits"]["test"]["n"] == 24
 
 
+def test_the_frozen_part_is_computed_once_for_all_runs_until_it_is_cleared(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, cache = str(place / "runs/bert/study/full-s0"), tmp_path / "data/cache"
+    for variant, said in (("first", "rows computed in"), ("second", " MB\n")):
+        freeze.main(freeze.Config(run=base, first=2, variant=variant, cache_folder=str(cache)))
+        told = capsys.readouterr().out
+        assert f"the first 2 frozen layers from {cache}" in told
+        assert said in told
+    freed = clean.main(clean.Config(delete="cache", root=str(tmp_path)))
+    assert freed > 0
+    assert not list(cache.glob("*/*"))
+
+
 @pytest.mark.parametrize(
     ("script", "argv", "expected"),
     [
@@ -215,6 +231,7 @@ def test_a_pruned_run_can_be_pruned_and_frozen_again(place: Path) -> None:
         ("freeze", ["--run", "{base}", "--first", "1", "--keep", "1"], "--first, --keep"),
         ("freeze", ["--run", "{base}", "--only", "2-7"], "layers 0-3"),
         ("freeze", ["--run", "{base}", "--keep", "0"], "leaves no layer"),
+        ("freeze", ["--run", "{base}", "--all-but-last", "1", "--cache", "on"], "learns"),
         ("freeze", ["--run", "{base}", "--keep", "2", "--variant", "full"], "base run itself"),
         ("prune", ["--run", "{base}", "--fraction", "2"], "from 0 to 1"),
         ("prune", ["--run", "{base}", "--fraction", "0.99"], "may go"),
