@@ -35,8 +35,17 @@ def n_token_types(folder: Path) -> int:
 def load_tokenizer(folder: Path) -> Any:
     """The transformers tokenizer of a local model folder; no remote code is run.
 
+    It reads text as the model's training did: do_lower_case and strip_accents of
+    tokenizer_config.json are followed, and where they are absent a BERT is uncased. An uncased BERT
+    decomposes letters and drops their marks, and drops the zero-width non-joiner: to ParsBERT
+    آگاهی is اگاهی, ئ the Arabic ي, می‌رود میرود. Its vocabulary was made so; to keep آ would only
+    make the word unknown.
+
     Raises:
         UserError: if its files cannot be read.
+
+    Source: Devlin et al. 2019 (tokenization.py); the README of HooshvareLab/bert-fa-base-uncased,
+        whose example prints اگاهی.
     """
     from transformers import AutoTokenizer
 
