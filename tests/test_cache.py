@@ -181,6 +181,22 @@ def test_logits_of_each_row_are_those_without_the_cache(
             assert np.ptp(expected, axis=0).min() > 1e-3, "equal rows would hide a wrong order"
 
 
+def test_half_precision_is_stored_bit_by_bit(hubert: Path, clips: Path, tmp_path: Path) -> None:
+    # The features of mixed precision are bfloat16, which numpy does not have.
+    classifier, splits = build(hubert, **CONVOLUTIONS), speech_splits(clips)
+    ways: dict[str, Any] = {"dtype": torch.bfloat16, "epochs": 3}
+    cached, _ = cache.use(classifier, splits, Caching(mode="on", folder=tmp_path), **ways)
+    row = np.array([5])
+    found = cached["train"].collate(row)["features"]
+    assert found.dtype == torch.bfloat16
+    batch = splits["train"].collate(row)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = classifier.prefix(input_values=batch["input_values"])["features"]
+    assert found.shape == expected.shape
+    assert torch.allclose(found.float(), expected.float(), atol=0.05)
+    assert float(expected.float().std()) > 0.05
+
+
 def test_a_batch_without_padding_has_no_mask(toy_model: Path, tmp_path: Path) -> None:
     splits = text_splits()
     cached, _ = use(build(toy_model, **FIRST_TWO), splits, tmp_path)
