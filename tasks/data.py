@@ -34,7 +34,7 @@ def prepared_speech(c: Context, data: str, *, force: bool = False) -> str:
         name = Path(folder).stem
         run(c, "scripts.prepare_shemo", manifest=folder, name=name, force=force)
     else:
-        if folder == SHEMO:
+        if folder == SHEMO and not any((ROOT / folder).glob("[fF]*")):  # no women's recordings
             run(c, "scripts.fetch_shemo", out=folder)
         name = Path(folder).name
         run(c, "scripts.prepare_shemo", data=folder, name=name, force=force)

@@ -160,6 +160,9 @@ def speech_recipe(name: str, doc: str, *, variants: bool) -> Any:
         check_choice("recipe", recipe, SPLIT)
         protocol = split or SPLIT[recipe]
         variants_of_clips = augment or AUGMENT[recipe]
+        check_choice("labels", labels, ("filename", "transcript", "agree"))
+        check_choice("split", protocol, ("speaker", "report", "emobox", "manifest"))
+        check_choice("augment", variants_of_clips, ("none", "default", "report"))
         numbers = fold_numbers(folds, protocol)
         prepared = prepared_speech(c, data)
         part: dict[str, Any] = {"labels": labels, "split": protocol}
@@ -202,10 +205,8 @@ def fold_numbers(folds: str, protocol: str) -> list[int]:
     allowed = [str(n) for n in range(1, 6)] if protocol == "speaker" else ["1"]
     for word in words:
         if word not in allowed:
-            some = (
-                "some of 1,2,3,4,5" if protocol == "speaker" else f"--split {protocol} has only 1"
-            )
-            raise Exit(f"error: --folds {folds}: {some}", code=2)
+            remedy = f"--split {protocol} has the folds {', '.join(allowed)}"
+            raise Exit(f"error: --folds {folds}: {remedy}", code=2)
     return [int(word) for word in dict.fromkeys(words)]
 
 

@@ -135,6 +135,7 @@ def test_paths_are_those_of_the_caller_and_the_command_runs_in_the_project(
         (studies.hubert, {"recipe": "other"}),
         (studies.hubert, {"folds": "1,6"}),
         (studies.hubert, {"split": "report", "folds": "2"}),
+        (studies.hubert, {"split": "other"}),
     ],
 )
 def test_a_wrong_option_of_a_recipe_is_one_line_with_exit_code_2(
