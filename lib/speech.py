@@ -135,7 +135,7 @@ class SpeechSplit:
         for line, wave in zip(values, waves, strict=True):
             line[: len(wave)] = wave
         batch = {"input_values": values, "labels": self.labels[rows], "ids": self.ids[rows]}
-        if self.mask and lengths.min(initial=0) < values.shape[1]:
+        if self.mask and (lengths < values.shape[1]).any():
             batch["attention_mask"] = (np.arange(values.shape[1]) < lengths[:, None]).astype(int)
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 

@@ -38,8 +38,7 @@ def load_tokenizer(folder: Path) -> Any:
     It reads text as the model's training did: do_lower_case and strip_accents of
     tokenizer_config.json are followed, and where they are absent a BERT is uncased. An uncased BERT
     decomposes letters and drops their marks, and drops the zero-width non-joiner: to ParsBERT
-    آگاهی is اگاهی, ئ the Arabic ي, می‌رود میرود. Its vocabulary was made so; to keep آ would only
-    make the word unknown.
+    آگاهی is اگاهی, ئ the Arabic ي, می‌رود میرود. Its vocabulary was made so.
 
     Raises:
         UserError: if its files cannot be read.
