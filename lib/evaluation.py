@@ -1,16 +1,44 @@
 """What a trained classifier is worth on a split: a report, and every prediction behind it."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from lib import metrics, stats
 from lib.loader import Split
-from lib.predict import log_softmax, mean_loss
+from lib.models import Classifier
+from lib.predict import log_softmax, passes, predict
+from lib.summary import figures
 
-N_SHOWN = 10  # predictions shown beside their labels
+
+def timed(
+    classifier: Classifier,
+    split: Split,
+    *,
+    dtype: torch.dtype | None = None,
+    in_turn: int | None = None,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Logits (N, C) of a split, and the pace: seconds, per_second (rows), steps_per_second.
+
+    Args:
+        classifier: on its device.
+        split: to predict.
+        dtype: of autocast, None for full precision.
+        in_turn: rows of each batch, one after another; None puts those of one length together.
+    """
+    if in_turn is None:
+        order = passes(split, next(classifier.parameters()).device)
+    else:
+        rows = np.arange(len(split))
+        order = [rows[start : start + in_turn] for start in range(0, len(rows), in_turn)]
+    started = time.perf_counter()
+    logits = predict(classifier, split, dtype=dtype, order=order)
+    seconds = time.perf_counter() - started
+    rates = {"per_second": len(split) / seconds, "steps_per_second": len(order) / seconds}
+    return logits, {"seconds": seconds} | rates
 
 
 def report(split: Split, logits: np.ndarray, *, class_names: Sequence[str]) -> dict[str, Any]:
@@ -22,112 +50,17 @@ def report(split: Split, logits: np.ndarray, *, class_names: Sequence[str]) -> d
         class_names: C names.
 
     Returns:
-        A dict fit for JSON: what `summary` gives; `subsets`, see `parted`; `first_labels` and
-        `first_predictions`, class names of the first ten rows; `n_true` and `n_predicted`, rows
-        by class.
+        What lib.summary.figures gives.
     """
-    predicted = logits.argmax(1)
-    data = (split.labels, predicted, split.groups)
-    return {
-        **summary(*data, class_names=class_names, logits=logits),
-        "subsets": parted(*data, split.flags, class_names=class_names, logits=logits),
-        **_look(split.labels, predicted, class_names),
-    }
-
-
-def again(
-    frame: pd.DataFrame, *, class_names: Sequence[str], flags: Sequence[str] = ()
-) -> dict[str, Any]:
-    """What `report` says, without the losses, computed from rows of predictions.csv.
-
-    Args:
-        frame: rows of one split, of one run or of the folds of one; label and prediction as text.
-        class_names: C names.
-        flags: columns of 0 and 1 to report apart; empty cells count as 0.
-    """
-    number_of = {name: number for number, name in enumerate(class_names)}
-    labels, predicted = (
-        frame[column].map(number_of).to_numpy(np.int64) for column in ("label", "prediction")
+    losses = -log_softmax(logits)[np.arange(len(split)), split.labels]
+    return figures(
+        split.labels,
+        logits.argmax(1),
+        split.groups,
+        flags=split.flags,
+        class_names=class_names,
+        losses=losses,
     )
-    groups = frame["group"].to_numpy()
-    flagged = {flag: frame[flag].fillna(0).astype(int).to_numpy(bool) for flag in flags}
-    return {
-        **summary(labels, predicted, groups, class_names=class_names),
-        "subsets": parted(labels, predicted, groups, flagged, class_names=class_names),
-        **_look(labels, predicted, class_names),
-    }
-
-
-def summary(
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    groups: np.ndarray,
-    *,
-    class_names: Sequence[str],
-    logits: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """What lib.metrics gives of predictions, with intervals and a classification report's averages.
-
-    Args:
-        labels, predicted: (N,) int in [0, C).
-        groups: (N,) speaker or premise of each row.
-        class_names: C names.
-        logits: (N, C), for the mean loss; without them there is none.
-
-    Returns:
-        A dict fit for JSON. `ci_low` and `ci_high` are the 95 % interval of the accuracy,
-        resampling groups, and so are uar_low, uar_high, macro_f1_low and macro_f1_high of those;
-        None with a single group. `n_groups` counts the groups; `averages` has precision, recall
-        and f1, `macro` and `weighted` by class size.
-    """
-    found: dict[str, Any] = {} if logits is None else {"loss": mean_loss(logits, labels)}
-    found |= metrics.summarize(labels, predicted, class_names=class_names)
-    drawn = stats.intervals(labels, predicted, groups, n_classes=len(class_names))
-    for name, interval in drawn.items():
-        prefix = "ci" if name == "accuracy" else name
-        for end, value in zip(("low", "high"), interval, strict=True):
-            found[f"{prefix}_{end}"] = None if np.isnan(value) else value
-    found["n_groups"] = len(np.unique(groups))
-    rows = list(found["per_class"].values())
-    sizes = [float(of["n"]) for of in rows]
-    found["averages"] = {
-        average: {
-            key: float(np.average([of[key] for of in rows], weights=weights))
-            for key in ("precision", "recall", "f1")
-        }
-        for average, weights in (("macro", None), ("weighted", sizes))
-    }
-    return found
-
-
-def parted(
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    groups: np.ndarray,
-    flags: Mapping[str, np.ndarray],
-    *,
-    class_names: Sequence[str],
-    logits: np.ndarray | None = None,
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """For each flag the `summary` of the rows with it and of those without, where there are any.
-
-    The parts are called: hard_hypothesis and hard_overlap hard and easy, female female and male,
-    disputed disputed and agreed.
-    """
-    return {
-        flag: {
-            name: summary(
-                labels[rows],
-                predicted[rows],
-                groups[rows],
-                class_names=class_names,
-                logits=None if logits is None else logits[rows],
-            )
-            for name, rows in zip(_names_of(flag), (flagged, ~flagged), strict=True)
-            if rows.any()
-        }
-        for flag, flagged in flags.items()
-    }
 
 
 def predictions(
@@ -148,7 +81,8 @@ def predictions(
         "label": names[split.labels],
     }
     columns |= split.columns
-    columns |= {flag: flagged.astype(int) for flag, flagged in split.flags.items()}
+    # "Int64" stays whole where another split, with other flags, leaves cells empty.
+    columns |= {flag: pd.array(flagged, dtype="Int64") for flag, flagged in split.flags.items()}
     columns["prediction"] = names[logits.argmax(1)]
     columns |= {f"p_{label}": probabilities[:, i] for i, label in enumerate(class_names)}
     return pd.DataFrame(columns)
@@ -190,28 +124,18 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"first predictions: {' '.join(found['first_predictions'])}",
         f"first labels:      {' '.join(found['first_labels'])}",
         *counts,
+        *_pace(found),
     ]
 
 
-def _look(labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """What a reader looks at first: the first ten predictions, and how often each class is said."""
-    names = np.asarray(class_names)
-    found: dict[str, Any] = {}
-    for which, classes in (("labels", labels), ("predictions", predicted)):
-        found[f"first_{which}"] = names[classes[:N_SHOWN]].tolist()
-    for which, classes in (("true", labels), ("predicted", predicted)):
-        counts = np.bincount(classes, minlength=len(names)).tolist()
-        found[f"n_{which}"] = dict(zip(class_names, counts, strict=True))
-    return found
+def _pace(found: Mapping[str, Any]) -> list[str]:
+    if "seconds" not in found:
+        return []
+    rates = f"{found['per_second']:.1f} rows/s, {found['steps_per_second']:.2f} steps/s"
+    return [f"{found['seconds']:.2f} s, {rates}"]
 
 
 def _within(found: Mapping[str, Any], prefix: str) -> str:
     if found[f"{prefix}_low"] is None:
         return ""
     return f" (95 % {found[f'{prefix}_low']:.4f} to {found[f'{prefix}_high']:.4f})"
-
-
-def _names_of(flag: str) -> tuple[str, str]:
-    """What the rows with a flag are called, and those without."""
-    others = {"female": "male", "disputed": "agreed"}
-    return (flag, others[flag]) if flag in others else ("hard", "easy")

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from lib.figures import COLORS, panels, save
 
@@ -77,51 +79,82 @@ def variants(
     floors: Sequence[Mapping[str, Any]],
     *,
     title: str,
+    metrics: Sequence[str] = ("accuracy",),
     sample: bool = False,
 ) -> None:
-    """Draw the accuracy of variants side by side, with 95 % intervals, above the floors.
+    """Draw variants side by side, with 95 % intervals, above the floors: a panel for each metric.
 
     Args:
         path: the picture to write.
-        rows: of the results table: variant, seed, accuracy, ci_low, ci_high.
-        floors: name and accuracy of each.
+        rows: of the results table: variant, seed, each metric and its interval's ends; `points`
+            may hold rows of single folds, which are drawn as points.
+        floors: name and each metric of each.
         title: of the whole picture.
+        metrics: of accuracy and uar.
         sample: whether the data is generated, which the title then says.
     """
-    figure, (axes,) = panels(1, height=1.6 + 0.45 * len(rows))
-    figure.set_figwidth(8)
-    places = np.arange(len(rows))
-    accuracy = np.array([row["accuracy"] for row in rows], dtype=float)
-    low = np.array([row["ci_low"] for row in rows], dtype=float)
-    high = np.array([row["ci_high"] for row in rows], dtype=float)
-    known = np.where(np.isnan(low), 0, accuracy - low), np.where(np.isnan(high), 0, high - accuracy)
+    n_columns = 3 if len(metrics) == 1 else 2
+    n_lines = -(-len(floors) // n_columns)
+    height = 1.4 + 0.45 * len(rows) + 0.2 * n_lines
+    figure, axes_of = panels(len(metrics), height=height, share_y=True)
+    figure.set_figwidth(8 if len(metrics) == 1 else 1.5 + 5 * len(metrics))
+    below = ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # inches: under the axis's label
     names = list(dict.fromkeys(row["variant"] for row in rows))
     colors = [COLORS[names.index(row["variant"]) % len(COLORS)] for row in rows]
-    axes.barh(places, accuracy, color=colors, height=0.6, alpha=0.85)
-    axes.errorbar(accuracy, places, xerr=known, fmt="none", ecolor="0.2", capsize=3, linewidth=1)
-    for place, value, right in zip(range(len(rows)), accuracy, known[1], strict=True):
-        axes.text(value + right + 0.012, place, f"{value:.3f}", va="center", fontsize=9)
-    labels = [f"{row['variant']}, seed {row['seed']}" for row in rows]
-    axes.set_yticks(places, labels, parse_math=False)
-    axes.invert_yaxis()
-    for index, floor in enumerate(sorted(floors, key=lambda floor: floor["accuracy"])):
-        style = ("dotted", "dashdot", "dashed")[index % 3]
-        label = f"{floor['name']} {floor['accuracy']:.3f}"
-        axes.axvline(floor["accuracy"], color="0.35", linestyle=style, linewidth=1.2, label=label)
-    axes.set_xlim(0, 1.08)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("test accuracy, 95 % interval")
-    if floors:
-        axes.legend(
-            title="floors",
-            fontsize=8,
-            title_fontsize=8,
-            frameon=False,
-            ncols=3,
-            loc="upper center",
-            bbox_to_anchor=(0.45, -0.9 / (0.3 + 0.45 * len(rows))),
-        )
+    for axes, metric in zip(axes_of, metrics, strict=True):
+        _bars(axes, rows, metric, colors)
+        for index, floor in enumerate(sorted(floors, key=lambda floor: floor[metric])):
+            style = ("dotted", "dashdot", "dashed", (0, (5, 1, 1, 1, 1, 1)))[index % 4]
+            label = f"{floor['name']} {floor[metric]:.3f}"
+            axes.axvline(floor[metric], color="0.35", linestyle=style, linewidth=1.2, label=label)
+        axes.set_xlim(0, 1.08)
+        axes.grid(axis="y", visible=False)
+        points = "; points: single folds" if any(row.get("points") for row in rows) else ""
+        name = "UAR" if metric == "uar" else metric
+        axes.set_xlabel(f"test {name}, 95 % interval{points}")
+        if floors:
+            axes.legend(
+                title="floors",
+                fontsize=8,
+                title_fontsize=8,
+                frameon=False,
+                ncols=n_columns,
+                loc="upper center",
+                bbox_to_anchor=(0.5, 0),
+                bbox_transform=axes.transAxes + below,
+            )
+    labels = []
+    for row in rows:
+        fold, n = row.get("fold"), len(row.get("points", ()))
+        folds = f", {n} folds" if n else f", fold {fold}" if isinstance(fold, str) else ""
+        labels.append(f"{row['variant']}, seed {row['seed']}{folds}")
+    axes_of[0].set_yticks(range(len(rows)), labels, parse_math=False)
+    axes_of[0].invert_yaxis()
     save(figure, path, title, sample=sample)
+
+
+def _bars(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str, colors: Sequence[str]
+) -> None:
+    prefix = "ci" if metric == "accuracy" else metric
+    value, low, high = (
+        np.array([row[name] for row in rows], dtype=float)
+        for name in (metric, f"{prefix}_low", f"{prefix}_high")
+    )
+    ends = np.stack([value - low, high - value])  # of a rare class they may both lie on one side
+    known = np.maximum(0, np.nan_to_num(ends))
+    places = np.arange(len(rows))
+    axes.barh(places, value, color=colors, height=0.6, alpha=0.85)
+    axes.errorbar(value, places, xerr=known, fmt="none", ecolor="0.2", capsize=3, linewidth=1)
+    right = value + known[1]
+    for place, row in enumerate(rows):
+        points = [point[metric] for point in row.get("points", ())]
+        axes.plot(points, [place] * len(points), "o", color="white", markeredgecolor="0.2", ms=4)
+        right[place] = max([right[place], *points])
+        text = axes.text(
+            right[place] + 0.014, place, f"{value[place]:.3f}", va="center", fontsize=9
+        )
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8})
 
 
 def head_scores(

@@ -1,6 +1,5 @@
 """Evaluate trained runs; only here does a model see the test split."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,13 @@ from scripts._training import trained_base, training_options
 
 if TYPE_CHECKING:
     from lib.corpus import Corpus
+    from lib.loader import Split
     from lib.models import Classifier
+    from lib.spec import Spec
 
-VERSION = 1  # of what a report holds: raised, old reports are made again
+VERSION = 2  # of what a report holds: raised, old reports are made again
+OF_TEXT = ("data", "model", "max_length", "limit")
+OF_SPEECH = ("labels", "split", "fold", "emobox", "augment", "mask", "max_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,8 @@ class Config:
 
     runs: tuple[str, ...]
     """Folders of runs, such as runs/bert/farstail/full-s0."""
-    splits: tuple[Literal["train", "validation", "test"], ...] = ("validation", "test")
-    """What to evaluate on."""
+    splits: tuple[Literal["train", "validation", "test"], ...] | None = None
+    """What to evaluate on; by default validation and test, and of speech also train."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     force: bool = False
@@ -46,29 +49,36 @@ def main(cfg: Config) -> dict[str, dict[str, Any]]:
         print(f"{len(folders)} runs have their reports already")
         return {str(folder): files.read_json(folder / "report.json") for folder in folders}
 
-    from lib import latency, surgery
+    from lib import corpus, latency, surgery
     from lib.device import pick
 
     place = pick(cfg.device)
-    classifiers: dict[Path, Classifier] = {}
     corpora: dict[str, Corpus] = {}
     reports: dict[Path, dict[str, Any]] = {}
+    timed: dict[tuple[str, str], dict[str, Classifier]] = {}  # by what they take, one of a shape
+    typical: dict[tuple[str, str], Split] = {}
     for folder in folders:
         options = runs.read_config(folder)["options"]
+        key = files.digest({name: options.get(name) for name in OF_TEXT + OF_SPEECH})
+        if key not in corpora:
+            corpora[key] = corpus.load(options)
         spec = surgery.read_spec(folder / "best")[0]
-        classifiers[folder] = surgery.build(spec, best=folder / "best").to(place)
-        data = _corpus(corpora, options)
-        reports[folder] = basis[folder] | _evaluate(folder, classifiers[folder], data, cfg)
-    cost = latency.cost(
-        {str(folder): classifier for folder, classifier in classifiers.items()},
-        next(iter(corpora.values())).splits["validation"],
-    )
-    for folder, found in reports.items():
-        found["cost"] = {
-            **cost[str(folder)],
-            "trainable_params": surgery.count_parameters(classifiers[folder])[1],
+        classifier = surgery.build(spec, best=folder / "best").to(place)
+        told = basis[folder]
+        reports[folder] = told | _evaluate(folder, classifier, corpora[key], told["evaluated"])
+        reports[folder]["cost"] = {
+            "trainable_params": surgery.count_parameters(classifier)[1],
             "train_s": runs.train_seconds(folder),
+            "shape": _shape(options, spec),
         }
+        takes = (options["data"], options["model"])
+        typical.setdefault(takes, corpora[key].splits["validation"])
+        timed.setdefault(takes, {}).setdefault(_shape(options, spec), classifier)
+    cost: dict[str, dict[str, float]] = {}
+    for takes, classifiers in timed.items():
+        cost |= latency.cost(classifiers, typical[takes])
+    for folder, found in reports.items():
+        found["cost"] |= cost[found["cost"].pop("shape")]
         found["device"] = str(place)
         files.write_json(folder / "report.json", found)  # its presence means done
     return {str(folder): found for folder, found in reports.items()}
@@ -78,12 +88,14 @@ def _basis(folder: Path, cfg: Config) -> dict[str, Any]:
     """What a report depends on; equal means up to date."""
     config = trained_base(folder)
     weights = files.read_json(folder / "best" / "model.json")["sha256"]
+    every = ("train", "validation", "test")
+    usual = every if "split" in config["options"] else every[1:]  # only speech has protocols
     return {
         "version": VERSION,
         "run": folder.name,
         "weights": weights,
         "inputs": config["inputs"],
-        "evaluated": list(cfg.splits),
+        "evaluated": list(usual if cfg.splits is None else cfg.splits),
     }
 
 
@@ -94,48 +106,45 @@ def _is_done(folder: Path, basis: Mapping[str, Any]) -> bool:
     return all(report.get(key) == value for key, value in basis.items())
 
 
-def _corpus(corpora: dict[str, "Corpus"], options: Mapping[str, Any]) -> "Corpus":
-    """The run's data, loaded once for all runs that share it."""
-    from lib import corpus
-
-    key = files.digest({k: options.get(k) for k in ("data", "model", "max_length", "limit")})
-    if key not in corpora:
-        corpora[key] = corpus.load(options)
-    return corpora[key]
+def _shape(options: Mapping[str, Any], spec: "Spec") -> str:
+    """Equal for classifiers that differ only in their weights: one is timed for all."""
+    n_heads = [len(kept) for kept in spec.kept_heads()]
+    sizes = [n_heads, spec.read_layers, spec.pooling, spec.head, len(spec.labels)]
+    return files.digest([options["data"], options["model"], spec.encoder, *sizes])
 
 
 def _evaluate(
-    folder: Path, classifier: "Classifier", data: "Corpus", cfg: Config
+    folder: Path, classifier: "Classifier", data: "Corpus", names: list[str]
 ) -> dict[str, Any]:
     """One run's figures on each split; writes its predictions."""
     import pandas as pd
 
     from lib import evaluation
-    from lib.predict import precision, predict
+    from lib.about import about
+    from lib.predict import precision
 
     config = runs.read_config(folder)
+    options = config["options"]
     if config["inputs"]["data"] != data.fingerprint:
-        raise UserError(
-            f"{folder} was trained on other data than {config['options']['data']} holds"
-        )
-    device = next(classifier.parameters()).device
-    dtype = precision(training_options(config["options"]).amp, device)
-    found: dict[str, Any] = {}
+        raise UserError(f"{folder} was trained on other data than {options['data']} holds")
+    dtype = precision(training_options(options).amp, next(classifier.parameters()).device)
+    found = about(data, options) | {"splits": {}}
+    for note in found["split_notes"]:
+        print(f"{folder}: {note}")
     frames = []
-    for name in cfg.splits:
+    for name in names:
         split = data.splits[name]
-        started = time.perf_counter()
-        logits = predict(classifier, split, dtype=dtype)
-        seconds = time.perf_counter() - started
-        found[name] = evaluation.report(split, logits, class_names=data.labels)
-        found[name] |= {"seconds": seconds, "per_second": len(split) / seconds}
+        # Where padding counts as sound, the batches are part of the answer: those of training.
+        in_turn = None if options.get("mask", True) else options["batch_size"]
+        logits, pace = evaluation.timed(classifier, split, dtype=dtype, in_turn=in_turn)
+        figures = evaluation.report(split, logits, class_names=data.labels) | pace
+        found["splits"][name] = figures
         frames.append(evaluation.predictions(name, split, logits, class_names=data.labels))
         print(f"{folder}, {name}:")
-        print("\n".join(f"  {line}" for line in evaluation.lines(found[name])), flush=True)
+        print("\n".join(f"  {line}" for line in evaluation.lines(figures)), flush=True)
     with files.staged_file(folder / "predictions.csv") as temporary:
         pd.concat(frames).to_csv(temporary, index=False)
-    about = {"labels": list(data.labels), "sample": data.sample, "limit": data.limit}
-    return about | {"corpus": data.known_as, "data": data.name, "splits": found}
+    return found
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import evaluation, metrics, results
+from lib import evaluation, metrics, page
 from tests.conftest import ToySplit, toy_split
 
 
@@ -56,7 +56,7 @@ def test_printed_lines_hold_what_the_report_prints() -> None:
 
 def test_what_could_break_a_table_is_escaped() -> None:
     table = pd.DataFrame([{"a|b": "<x>|\n", "n": 1234567, "f": 0.25, "none": None}])
-    assert results.markdown(table).splitlines() == [
+    assert page.markdown(table).splitlines() == [
         "| a\\|b | n | f | none |",
         "| --- | --- | --- | --- |",
         "| &lt;x>\\|  | 1,234,567 | 0.2500 |  |",

@@ -1,0 +1,139 @@
+"""results.md: the page of a study, with everything that its figures are to be held against."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.reference import HUBERT_CLASSES, HUBERT_TEST, PUBLISHED_ON
+from lib.results import POOLED, Result, is_as_reported, known_as, notes
+
+
+def page(
+    study: Path,
+    table: pd.DataFrame,
+    floor_rows: Sequence[Mapping[str, Any]],
+    found: Sequence[Result],
+    *,
+    suffix: str,
+) -> str:
+    """results.md: notes, results, floors, what others reached, parts, and pictures of a suffix.
+
+    Args:
+        study: the study's folder; figures/ in it has the pictures.
+        table: a row for each of `found`, as lib.results.row gives them.
+        floor_rows: of the same data.
+        found: what the rows tell of.
+        suffix: of the pictures' names.
+    """
+    parts = [f"# {study.parent.name}: {study.name}\n"]
+    parts += [f"**{note}**\n" for note in notes(study, found)]
+    parts += ["Test split; intervals are 95 %, resampling groups (premises or speakers).\n"]
+    if any(result.fold == POOLED for result in found):
+        parts += [f"A row `{POOLED}` takes the test predictions of all its folds together.\n"]
+    parts.append(markdown(table))
+    parts += ["## Floors of the same data\n", _floors(floor_rows, found[0])]
+    parts += _published(found)
+    parts += _as_reported(found)
+    parted = subsets(found)
+    if len(parted):
+        parts += ["## Parts of the test split\n", markdown(parted)]
+    pictures = [path.name for path in (study / "figures").glob(f"*.{suffix}")]
+    if pictures:
+        overview = f"variants.{suffix}"
+        parts += ["## Pictures\n"]
+        parts += [
+            f"![{Path(name).stem}](figures/{name})\n"
+            for name in sorted(pictures, key=lambda name: (name != overview, name))
+        ]
+    return "\n".join(parts)
+
+
+def subsets(found: Sequence[Result]) -> pd.DataFrame:
+    """Accuracy, UAR and macro F1 of the test rows with and without a flag, by run."""
+    rows = []
+    for result in found:
+        name = f"{result.name} {POOLED}" if result.fold == POOLED else result.name
+        for flag, parts in result.report["splits"]["test"]["subsets"].items():
+            for part, of in parts.items():
+                figures = {key: of[key] for key in ("n", "accuracy", "ci_low", "ci_high")}
+                figures |= {key: of[key] for key in ("uar", "macro_f1")}
+                rows.append({"run": name, "flag": flag, "rows": part} | figures)
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown, figures to four digits, what could break it escaped."""
+
+    def cell(value: Any) -> str:
+        if value is None or (isinstance(value, float) and value != value):
+            return ""
+        if isinstance(value, float):
+            return f"{value:.1f}" if abs(value) >= 100 else f"{value:.4f}"
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+        for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
+            text = text.replace(character, escaped)
+        return text
+
+    lines = [[cell(str(name)) for name in table.columns], ["---"] * len(table.columns)]
+    lines += [[cell(value) for value in record] for record in table.astype(object).values.tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _floors(rows: Sequence[Mapping[str, Any]], first: Result) -> str:
+    """The table of floors, or the command that would make them."""
+    if rows:
+        return markdown(pd.DataFrame(rows))
+    command = f"python -m scripts.floors --data {first.options['data']}"
+    if first.is_speech:
+        told = {name: first.options[name] for name in ("labels", "split", "fold", "emobox")}
+        command += "".join(f" --{name} {value}" for name, value in told.items() if value)
+    each = ", with each `--fold`" if first.fold == POOLED else ""
+    return f"None yet: `{command}`{each} computes them.\n"
+
+
+def _published(found: Sequence[Result]) -> list[str]:
+    """What others report of the corpora that the runs are of, in parts of a page."""
+    parts = []
+    for corpus in dict.fromkeys(known_as(result.report) or "" for result in found):
+        if corpus not in PUBLISHED_ON:
+            continue
+        rows = []
+        for of in PUBLISHED_ON[corpus]:
+            figures = {"accuracy": of.accuracy, "uar": of.uar, "macro_f1": of.macro_f1}
+            known = {name: value for name, value in figures.items() if value is not None}
+            rows.append({"system": of.system, "split": of.split} | known | {"source": of.source})
+        names = [name for name in ("accuracy", "uar", "macro_f1") if any(name in r for r in rows)]
+        table = pd.DataFrame(rows, columns=["system", "split", *names, "source"])
+        parts += [f"## Published on {corpus}, not measured here\n", markdown(table)]
+        if corpus == "shemo":
+            told = "compare only with runs on the same split (`split` in config.json)"
+            parts += [f"Most of these splits let test speakers into training: {told}.\n"]
+    return parts
+
+
+def _as_reported(found: Sequence[Result]) -> list[str]:
+    """The reference report's own figures beside those of the runs that repeat it."""
+    parts = []
+    for result in found:
+        if not is_as_reported(result):
+            continue
+        test = result.report["splits"]["test"]
+        figures = pd.DataFrame(
+            [
+                {"test": name, "report": reported, "here": test[name]}
+                for name, reported in HUBERT_TEST.items()
+            ]
+        )
+        rows = []
+        for split, reported in HUBERT_CLASSES.items():
+            here = result.report["splits"].get(split)
+            for name, values in reported.per_class.items() if here else ():
+                row: dict[str, Any] = {"split": split, "class": name}
+                for key, value in zip(("precision", "recall", "f1"), values, strict=True):
+                    row |= {f"{key}, report": value, f"{key}, here": here["per_class"][name][key]}
+                rows.append(row)
+        title = f"## {result.name} beside the reference report\n"
+        parts += [title, markdown(figures), markdown(pd.DataFrame(rows))]
+    return parts
