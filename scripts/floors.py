@@ -60,8 +60,6 @@ def _text(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
 
 def _speech(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
     """The file of the floors of one split of a speech corpus, and what it holds."""
-    from tqdm import tqdm
-
     from lib import packed, speech_floors
 
     meta, options = packed.read_meta(folder), asdict(cfg)
@@ -76,12 +74,7 @@ def _speech(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
     there = _read(path, basis, cfg)
     if there is None or not path.with_suffix(".csv").is_file():
         names = meta["labels"]
-        with tqdm(unit=" clips", disable=None) as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
+        with _cli.progress_bar("clips") as progress:
             guesses = speech_floors.guesses(
                 folder, manifest, split, labels, class_names=names, progress=progress
             )
