@@ -27,8 +27,8 @@ class Config:
 
     data: str
     """Folder that scripts.prepare_text or scripts.prepare_shemo made."""
-    model: str = hub.DEFAULT
-    """The pretrained encoder: a local folder, or a hub's id."""
+    model: str | None = None
+    """The pretrained encoder, a local folder or a hub's id; by default ParsBERT or HuBERT base."""
     revision: str | None = None
     """Commit of a hub's model; by default the one this project pins."""
     layers: float | None = None
@@ -51,13 +51,14 @@ def main(cfg: Config) -> list[Path]:
     """The folders of the stores, made now or there already."""
     from lib import corpus
 
-    model = local_model(cfg.model, cfg.revision)
+    is_speech = corpus.is_speech(Path(cfg.data))
+    default = hub.HUBERT if is_speech else hub.DEFAULT
+    model = local_model(cfg.model or default, cfg.revision)
     encoder = read_encoder_config(model)
     n_layers = None
     if cfg.layers is not None:
         whole = int(encoder["num_hidden_layers"])
         n_layers = n_layers_of(cfg.layers, whole, what="--layers")
-    is_speech = corpus.is_speech(Path(cfg.data))
     if n_layers is None and not is_speech:
         raise UserError("text has no convolutions to freeze: give --layers")
     spec = Spec(

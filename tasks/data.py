@@ -138,7 +138,7 @@ def scratch_hubert(
     run(c, "scripts.scratch_hubert", name=name, **sizes, force=force, then=flags(c))
 
 
-@task(help={"delete": "what to delete: tokens, prepared, models, checkpoints or runs"})
+@task(help={"delete": "what to delete: tokens, prepared, cache, models, checkpoints or runs"})
 def clean(c: Context, delete: str | None = None) -> None:
     """List what was made under data/ and runs/ with its size, and delete what is named."""
     run(c, "scripts.clean", delete=delete)
