@@ -122,17 +122,17 @@ def _as_reported(found: Sequence[Result]) -> list[str]:
         test = result.report["splits"]["test"]
         figures = pd.DataFrame(
             [
-                {"test": name, "report": reported, "here": test[name]}
+                {"test": name, "report": reported, "here": test.get(name)}
                 for name, reported in HUBERT_TEST.items()
             ]
         )
         rows = []
         for split, reported in HUBERT_CLASSES.items():
-            here = result.report["splits"].get(split)
-            for name, values in reported.per_class.items() if here else ():
+            here = result.report["splits"].get(split, {"per_class": {}})["per_class"]
+            for name, values in reported.per_class.items():
                 row: dict[str, Any] = {"split": split, "class": name}
                 for key, value in zip(("precision", "recall", "f1"), values, strict=True):
-                    row |= {f"{key}, report": value, f"{key}, here": here["per_class"][name][key]}
+                    row |= {f"{key}, report": value, f"{key}, here": here.get(name, {}).get(key)}
                 rows.append(row)
         title = f"## {result.name} beside the reference report\n"
         parts += [title, markdown(figures), markdown(pd.DataFrame(rows))]

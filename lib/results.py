@@ -11,7 +11,7 @@ import pandas as pd
 from lib import files, hub, runs
 from lib.errors import UserError
 from lib.figures import SAMPLE
-from lib.reference import HUBERT_TEST, PARSBERT, PUBLISHED, REPORT
+from lib.reference import HUBERT_CLASSES, HUBERT_TEST, PARSBERT, PUBLISHED, REPORT
 from lib.splits import N_FOLDS
 
 POOLED = "pooled"
@@ -73,8 +73,10 @@ def of_study(study: Path) -> list[Result]:
     alike: dict[str, list[Result]] = {}
     for folder in evaluated_runs(study):
         config, report = runs.read_config(folder), files.read_json(folder / "report.json")
-        if "test" not in report["splits"]:
-            raise UserError(f"{folder} was not evaluated on the test split; evaluate it again")
+        test = report["splits"].get("test")
+        if test is None or "n_groups" not in test:
+            lack = "on the test split" if test is None else "by this version"
+            raise UserError(f"{folder} was not evaluated {lack}; evaluate it again")
         options = config["options"]
         fold = str(options["fold"]) if options.get("split") == "speaker" else None
         told = {name: value for name, value in options.items() if name not in ("fold", "emobox")}
@@ -156,11 +158,13 @@ def row(result: Result, *, folds: bool = False) -> dict[str, Any]:
 
 
 def is_as_reported(result: Result) -> bool:
-    """Whether a speech run is of what the reference report tested: corpus, split, encoder."""
+    """Whether a speech run is of what the reference report tested: clips, split, encoder."""
     options = result.options
     encoder = model_id(Path(options["model"]))
     protocol = (options.get("split"), options.get("labels"), options["variant"])
-    whole = known_as(result.report) == "shemo" and result.report["limit"] is None
+    n = result.report["splits"]["test"]["n"]  # of a part of ShEMO it would be less
+    whole = n == HUBERT_CLASSES["test"].n and result.report["limit"] is None
+    whole = whole and known_as(result.report) == "shemo"
     return whole and protocol == ("report", "filename", "full") and encoder == hub.HUBERT
 
 

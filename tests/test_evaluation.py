@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
 
-from lib import evaluation, metrics, page
+from lib import evaluation, metrics, page, surgery
+from lib.loader import Batch
+from lib.spec import Spec
 from tests.conftest import ToySplit, toy_split
 
 
@@ -44,11 +49,56 @@ def test_the_interval_resamples_groups_and_lies_around_the_accuracy() -> None:
     assert alone["ci_low"] is None
 
 
+def test_averages_are_those_of_a_classification_report_and_counts_those_of_the_rows() -> None:
+    split, logits = scored()
+    report = evaluation.report(split, logits, class_names=("low", "high"))
+    predicted = logits.argmax(1)
+    theirs = sklearn.metrics.classification_report(split.labels, predicted, output_dict=True)
+    for average in ("macro", "weighted"):
+        for ours, name in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+            found = report["averages"][average][ours]
+            assert found == pytest.approx(theirs[f"{average} avg"][name])
+    names = np.array(["low", "high"])
+    assert report["first_labels"] == names[split.labels[:10]].tolist()
+    assert report["first_predictions"] == names[predicted[:10]].tolist()
+    assert report["n_true"] == {"low": (split.labels == 0).sum(), "high": split.labels.sum()}
+    assert report["n_predicted"]["high"] == predicted.sum()
+
+
+def test_batches_in_turn_hold_neighbouring_rows_and_change_no_order(
+    toy_model: Path, toy_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, _ = scored()
+    classifier = surgery.build(toy_spec, model=toy_model)
+    usual, _ = evaluation.timed(classifier, split)
+    taken: list[list[int]] = []
+    collate = split.collate
+
+    def noting(rows: np.ndarray) -> Batch:
+        taken.append(rows.tolist())
+        return collate(rows)
+
+    monkeypatch.setattr(split, "collate", noting)
+    logits, pace = evaluation.timed(classifier, split, in_turn=3)
+    assert taken[:2] == [[0, 1, 2], [3, 4, 5]]
+    assert len(taken) == 14
+    assert pace["steps_per_second"] * pace["seconds"] == pytest.approx(14)
+    assert np.allclose(logits, usual, atol=1e-5)
+
+
 def test_printed_lines_hold_what_the_report_prints() -> None:
     split, logits = scored()
     report = evaluation.report(split, logits, class_names=("low", "high"))
     text = "\n".join(evaluation.lines(report))
-    for name in ("macro F1", "micro F1", "weighted F1", "F1 per class", "mean loss", "n 40"):
+    for name in (
+        "macro F1",
+        "micro F1",
+        "weighted F1",
+        "F1 per class",
+        "mean loss",
+        "n 40",
+        "macro avg",
+    ):
         assert name in text
     for row in report["confusion"]:
         assert any(line.split()[-2:] == [str(n) for n in row] for line in text.splitlines())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from lib import stats
+from lib import metrics, stats
 
 
 def test_without_groups_the_interval_is_that_of_a_proportion() -> None:
@@ -28,3 +28,33 @@ def test_equal_seeds_give_equal_intervals_and_one_group_gives_none() -> None:
     first = stats.accuracy_interval(correct, np.arange(50) // 2, seed=1)
     assert first == stats.accuracy_interval(correct, np.arange(50) // 2, seed=1)
     assert all(math.isnan(x) for x in stats.accuracy_interval(correct, np.zeros(50)))
+
+
+def test_intervals_of_uar_and_macro_f1_equal_those_of_plain_resampling() -> None:
+    generator = np.random.default_rng(0)
+    groups = generator.integers(20, size=200)
+    labels = generator.choice(3, size=200, p=[0.6, 0.3, 0.1])
+    predictions = np.where(generator.random(200) < 0.6, labels, generator.integers(3, size=200))
+    found = stats.intervals(labels, predictions, groups, n_classes=3)
+    assert found["accuracy"] == stats.accuracy_interval(labels == predictions, groups)
+    values = []
+    for _ in range(400):
+        drawn = generator.choice(20, size=20)
+        rows = np.concatenate([np.flatnonzero(groups == group) for group in drawn])
+        again = metrics.summarize(labels[rows], predictions[rows], class_names=("a", "b", "c"))
+        values.append((again["uar"], again["macro_f1"]))
+    for name, of in zip(("uar", "macro_f1"), np.array(values).T, strict=True):
+        assert found[name] == pytest.approx(np.quantile(of, [0.025, 0.975]), abs=0.02)
+
+
+def test_a_class_of_undrawn_speakers_does_not_lower_a_resample() -> None:
+    labels = np.array([0, 0, 1, 1])
+    found = stats.intervals(labels, labels, np.array([0, 1, 2, 3]), n_classes=3)
+    assert found["uar"] == (1, 1), "what occurs is always right"
+    assert found["macro_f1"] == pytest.approx((1 / 2, 2 / 3)), "the third class occurs nowhere"
+
+
+def test_one_group_gives_no_interval_of_any_metric() -> None:
+    labels = np.arange(10) % 2
+    found = stats.intervals(labels, labels, np.zeros(10), n_classes=2)
+    assert all(math.isnan(end) for interval in found.values() for end in interval)
