@@ -103,8 +103,9 @@ class SpeechSplit:
         n_variants = self.choices.shape[1]
         if n_variants == 1:
             return self
-        drawn = np.random.default_rng([seed, epoch, 2]).integers(n_variants, size=len(self))
-        return replace(self, chosen=drawn)
+        n_clips = int(self.ids.max(initial=0)) + 1
+        drawn = np.random.default_rng([seed, epoch, 2]).integers(n_variants, size=n_clips)
+        return replace(self, chosen=drawn[self.ids])
 
     def waveform(self, row: int) -> np.ndarray:
         """(n,) float32: a row's waveform, zero mean and unit variance.

@@ -72,7 +72,7 @@ def study(
     if seeds < 1:
         raise Exit(f"error: --seeds {seeds}: give 1 or more", code=2)
     folder = runs.study_folder(Path("runs"), kind, name)
-    how = {"device": device, "force": force, "resume": not force}
+    how: dict[str, Any] = {"device": device, "force": force, "resume": not force}
     found = []
     parts = list(parts)
     for seed, part in itertools.product(range(seeds), parts):
@@ -83,8 +83,8 @@ def study(
         for script, variant, change in CHANGES if variants else ():
             # The report's variant 2 went on from variant 1 and trained its embeddings.
             second = variant == "freeze-9" and recipe == "report"
-            change = change | ({"init": "base", "embeddings": "trainable"} if second else {})
-            run(c, f"scripts.{script}", run=base, **change, variant=variant, **how)
+            more: dict[str, Any] = {"init": "base", "embeddings": "trainable"} if second else {}
+            run(c, f"scripts.{script}", run=base, **change, **more, variant=variant, **how)
             changed = runs.run_folder(folder, {"variant": variant, "seed": seed, **part})
             found.append(str(changed))
     for part in parts:

@@ -167,7 +167,7 @@ def test_only_training_is_augmented(prepared: Path, recipe: str) -> None:
 
 
 @pytest.mark.usefixtures("noise_only")
-def test_a_variant_depends_on_seed_epoch_and_row_and_on_nothing_else(prepared: Path) -> None:
+def test_a_variant_depends_on_seed_epoch_and_clip_and_on_nothing_else(prepared: Path) -> None:
     train = load(prepared, augment="default")["train"]
     drawn = {
         (seed, epoch): train.epoch(seed=seed, epoch=epoch).chosen
@@ -184,6 +184,8 @@ def test_a_variant_depends_on_seed_epoch_and_row_and_on_nothing_else(prepared: P
     for place, row in enumerate(rows):
         wave = later.collate(np.array([row]))["input_values"][0]
         assert torch.equal(heard[place, : len(wave)], wave)
+    some = train.take(rows).epoch(seed=1, epoch=2)
+    assert np.array_equal(some.chosen, later.chosen[rows]), "as with a limit, or in another fold"
 
 
 def test_padding_is_zeros_and_told_only_where_it_is_and_is_wanted(prepared: Path) -> None:
