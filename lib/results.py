@@ -216,9 +216,14 @@ def notes(study: Path, found: Sequence[Result]) -> list[str]:
             f"some rows have only {min(n_groups)} test speakers: what is resampled of so few says "
             "little, and their intervals are too narrow"
         )
-    inputs = {tuple(result.report["inputs"].get(k) for k in ("data", "model")) for result in found}
-    if len(inputs) > 1:
-        lines.append(f"runs in {study.name} differ in data or encoder: compare with care")
+    told = {
+        tuple(of.report["inputs"].get(name) for name in ("data", "model"))
+        + tuple(of.options.get(name) for name in ("labels", "split"))
+        for of in found
+    }
+    if len(told) > 1:
+        what = "data, labels, split or encoder" if found[0].is_speech else "data or encoder"
+        lines.append(f"runs in {study.name} differ in {what}: compare with care")
     return list(dict.fromkeys(lines))
 
 

@@ -144,6 +144,8 @@ def test_floors_are_of_the_runs_own_test_clips_and_of_folds_together(tmp_path: P
     found = {floor["name"]: floor["accuracy"] for floor in results.floors([report, first, second])}
     assert found["majority (report)"] == 0
     assert found["majority (speaker)"] == 0.5
+    lines = results.notes(study, results.of_study(study))
+    assert "runs in study differ in data, labels, split or encoder: compare with care" in lines
 
 
 def test_floors_of_other_data_are_none(tmp_path: Path) -> None:
