@@ -18,7 +18,7 @@ from lib.errors import UserError
 from lib.sample import MARKER
 from lib.voice import SAMPLE_RATE_HZ, SOUNDS, WORDS, Speaker, Style, make_speaker, say
 
-VERSION = 1  # of the synthesis: another one makes other files of the same settings
+VERSION = 2  # of the synthesis: another one makes other files of the same settings
 EMOTIONS = {  # letter of the file name: word of modified_shemo.json
     "A": "anger",
     "N": "neutral",
@@ -33,27 +33,27 @@ DISPUTED_SHARE = 0.05
 LOW_RATE_SHARE = 0.06  # of the clips are stored at 22.05 kHz, whatever their emotion
 STYLES = {
     "A": Style(
-        pitch_st=2, tempo=1.1, tilt=1.6, length_s=1.2, attack=1,
+        pitch_st=1, tempo=1.05, tilt=1.3, length_s=1.22, attack=1,
         pitch=(5, 2, -2, -5), loudness=(6, 2, -5, -12), quality=(1, 1, 0.8, 0.6),
     ),
     "N": Style(
-        pitch_st=0, tempo=1.0, tilt=1.0, length_s=1.3,
+        pitch_st=0, tempo=1.0, tilt=1.0, length_s=1.28,
         pitch=(1, 0.5, 0, -1), loudness=(0, 0, 0, 0), quality=(0.6, 0.6, 0.6, 0.6),
     ),
     "S": Style(
-        pitch_st=-2, tempo=0.8, tilt=0.6, length_s=1.5, attack=-0.4, speeding=-0.6,
+        pitch_st=-1, tempo=0.9, tilt=0.8, length_s=1.38, attack=-0.4, speeding=-0.6,
         pitch=(2, 1, -1, -4), loudness=(4, 0, -5, -10), quality=(0.4, 0.3, 0.15, 0),
     ),
     "F": Style(
-        pitch_st=2, tempo=1.05, tilt=0.9, length_s=1.2, tremor_st=1.0, speeding=0.6,
+        pitch_st=1, tempo=1.02, tilt=0.95, length_s=1.22, tremor_st=1.0, speeding=0.6,
         pitch=(4, -4, -4, 4), loudness=(5, -9, -9, 5), quality=(0.6, 0.2, 0.2, 0.6),
     ),
     "W": Style(
-        pitch_st=2, tempo=1.0, tilt=1.1, length_s=1.1, attack=-1,
+        pitch_st=1, tempo=1.0, tilt=1.05, length_s=1.18, attack=-1,
         pitch=(-5, -2, 2, 5), loudness=(-12, -5, 2, 6), quality=(0.4, 0.5, 0.8, 1),
     ),
     "H": Style(
-        pitch_st=3, tempo=1.1, tilt=1.2, length_s=1.2, attack=0.4,
+        pitch_st=1.5, tempo=1.05, tilt=1.1, length_s=1.22, attack=0.4,
         pitch=(-5, 5, 5, -5), loudness=(-9, 5, 5, -9), quality=(0.4, 0.9, 0.9, 0.4),
     ),
 }  # fmt: skip

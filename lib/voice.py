@@ -104,7 +104,7 @@ def make_speaker(rng: np.random.Generator, name: str, *, place: float) -> Speake
         tract=tract * rng.uniform(0.94, 1.06),
         tempo=rng.uniform(0.88, 1.14),
         breath=rng.uniform(0.01, 0.06),
-        tilt=2 ** rng.uniform(-0.7, 0.7),
+        tilt=2 ** rng.uniform(-0.4, 0.4),
         range=rng.uniform(0.8, 1.2),
     )
 
@@ -118,9 +118,9 @@ def say(rng: np.random.Generator, speaker: Speaker, style: Style) -> tuple[np.nd
 
     pitch = scale * _course(place, style.pitch) + style.pitch_st + rng.normal(0, 1.2)
     tremor = np.sin(2 * np.pi * rng.uniform(5, 7) * t + rng.uniform(0, 6))
-    pitch += style.tremor_st * tremor + _smooth(rng.normal(0, 1.5, len(t)), 60)
+    pitch += style.tremor_st * tremor + _smooth(rng.normal(0, 0.75, len(t)), 60)
     loudness = scale * _course(place, style.loudness) + 1.2 * style.tremor_st * tremor
-    loudness += _smooth(rng.normal(0, 6, len(t)), 150) + _attack(ids, style.attack * 8)
+    loudness += _smooth(rng.normal(0, 3, len(t)), 150) + _attack(ids, style.attack * 8)
     quality = np.clip(_course(place, style.quality) + rng.normal(0, 0.1), 0, 1)
     gain = _smooth(np.where(ids >= 0, 10 ** (loudness / 20), 0), 20)
 

@@ -24,7 +24,7 @@ class Config:
     heads: int | None = None
     """Of attention; without it one for 64 units of width, four at least."""
     conv: Literal["tiny", "base"] = "tiny"
-    """Convolutional encoder: tiny has four narrow layers, base the published seven of 512."""
+    """Convolutions: tiny has four narrow layers (25 frames/s), base the published seven of 512."""
     pre_norm: bool = False
     """The large family: layer norm before each block, and in every convolution."""
     seed: int = 0

@@ -28,9 +28,9 @@ def test_base_size_has_the_parameters_of_hubert_base() -> None:
     assert n_parameters(ours) == n_parameters(theirs) == 94_371_712
 
 
-@pytest.mark.parametrize("conv", sorted(CONV))
-def test_a_frame_is_320_samples(conv: str) -> None:
-    assert prod(CONV[conv]["conv_stride"]) == 320
+@pytest.mark.parametrize(("conv", "n_samples"), [("base", 320), ("tiny", 640)])
+def test_a_frame_is_20_or_40_ms(conv: str, n_samples: int) -> None:
+    assert prod(CONV[conv]["conv_stride"]) == n_samples
     parts = ("conv_dim", "conv_kernel", "conv_stride")
     assert len({len(CONV[conv][part]) for part in parts}) == 1
 
@@ -53,7 +53,7 @@ def test_a_folder_loads_with_every_weight_accounted_for(
     )
     hidden = model.eval()(clip["input_values"]).last_hidden_state
     assert hidden.shape[2] == 32
-    assert 47 <= hidden.shape[1] <= 50  # 50 frames a second, less what the kernels need
+    assert 22 <= hidden.shape[1] <= 25  # 25 frames a second, less what the kernels need
     assert bool(hidden.isfinite().all())
 
 
