@@ -233,7 +233,16 @@ hubert_all = speech_recipe(
 
 # Models that know nothing yet need higher rates and more passes than pretrained ones.
 DEMO_TEXT = {"epochs": 6, "learning_rate": 1e-3, "batch_size": 32}
-DEMO_SPEECH = {"epochs": 10, "learning_rate": 2e-3, "features": "trainable", "augment": "none"}
+DEMO_SPEECH = {
+    "epochs": 8,
+    "learning_rate": 1.5e-3,
+    "batch_size": 16,
+    "features": "trainable",
+    "pooling": "max",
+    "head": "linear",
+    "mask_time": 0,
+    "augment": "none",
+}
 
 
 @task(help={"force": "make everything again, as after an update of the project"})
@@ -252,5 +261,5 @@ def demo(c: Context, force: bool = False) -> None:
     tiny = {"name": "tiny-hubert", "layers": 4, "width": 64}
     run(c, "scripts.scratch_hubert", **tiny, force=force)
     options = {"data": speech, "model": "data/models/tiny-hubert", **DEMO_SPEECH}
-    part = {"labels": "filename", "split": "speaker", "fold": 1}
+    part: dict[str, Any] = {"labels": "filename", "split": "speaker", "fold": 1}
     study(c, "hubert", parts=[part], options=options, device="cpu", force=force, **how)
