@@ -12,7 +12,7 @@ from scripts import _cli
 from scripts._training import local_model, rows_bar
 
 if TYPE_CHECKING:
-    from lib.cache import Job
+    from lib.cache_key import Job
     from lib.cache_split import Rows
 
 
