@@ -88,8 +88,13 @@ def predictions(
     return pd.DataFrame(columns)
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """What the reference reports print of a split, as lines: figures, classes, confusion matrix."""
+def lines(found: Mapping[str, Any], *, unit: str = "rows") -> list[str]:
+    """What the reference reports print of a split, as lines: figures, classes, confusion matrix.
+
+    Args:
+        found: of one split, from `report`.
+        unit: what its rows are called, such as clips.
+    """
     names = list(found["per_class"])
     averages = {f"{name} avg": of | {"n": found["n"]} for name, of in found["averages"].items()}
     rows = found["per_class"] | averages
@@ -124,14 +129,14 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"first predictions: {' '.join(found['first_predictions'])}",
         f"first labels:      {' '.join(found['first_labels'])}",
         *counts,
-        *_pace(found),
+        *_pace(found, unit),
     ]
 
 
-def _pace(found: Mapping[str, Any]) -> list[str]:
+def _pace(found: Mapping[str, Any], unit: str) -> list[str]:
     if "seconds" not in found:
         return []
-    rates = f"{found['per_second']:.1f} rows/s, {found['steps_per_second']:.2f} steps/s"
+    rates = f"{found['per_second']:.1f} {unit}/s, {found['steps_per_second']:.2f} steps/s"
     return [f"{found['seconds']:.2f} s, {rates}"]
 
 

@@ -141,7 +141,8 @@ def _evaluate(
         found["splits"][name] = figures
         frames.append(evaluation.predictions(name, split, logits, class_names=data.labels))
         print(f"{folder}, {name}:")
-        print("\n".join(f"  {line}" for line in evaluation.lines(figures)), flush=True)
+        told = evaluation.lines(figures, unit="clips" if "split" in options else "rows")
+        print("\n".join(f"  {line}" for line in told), flush=True)
     with files.staged_file(folder / "predictions.csv") as temporary:
         pd.concat(frames).to_csv(temporary, index=False)
     return found

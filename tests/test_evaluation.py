@@ -89,7 +89,7 @@ def test_batches_in_turn_hold_neighbouring_rows_and_change_no_order(
 def test_printed_lines_hold_what_the_report_prints() -> None:
     split, logits = scored()
     report = evaluation.report(split, logits, class_names=("low", "high"))
-    text = "\n".join(evaluation.lines(report))
+    text = "\n".join(evaluation.lines(report, unit="clips"))
     for name in (
         "macro F1",
         "micro F1",
