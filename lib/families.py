@@ -40,7 +40,9 @@ def embed_text(encoder: Any, *, input_ids: Tensor, token_type_ids: Tensor | None
 def speech_features(
     encoder: Any, input_values: Tensor, attention_mask: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Waveforms (B, samples) at 16 kHz → features (B, T, width) at 50 Hz, and their mask (B, T).
+    """Waveforms (B, samples) at 16 kHz → features (B, T, width) and their mask (B, T).
+
+    The base size gives 50 features a second.
 
     With a mask, GroupNorm over time leaves padding out, so that a clip's features are the same
     alone and in any batch; without one, zeros count as sound, as the reference report had it.

@@ -188,6 +188,31 @@ def whole(folder: Path, *, max_samples: int = 0) -> tuple[dict[str, Any], Speech
     return content, every
 
 
+def refuse_short(folder: Path, encoder: Mapping[str, Any]) -> None:
+    """Refuse a corpus with clips from which a model's convolutions would make no frame.
+
+    Args:
+        folder: made by scripts.prepare_shemo.
+        encoder: the model's config.json, with conv_kernel and conv_stride.
+
+    Raises:
+        UserError: naming such a clip, and how long one must be.
+    """
+    needed = 1
+    for kernel, stride in zip(
+        reversed(encoder["conv_kernel"]), reversed(encoder["conv_stride"]), strict=True
+    ):
+        needed = (needed - 1) * stride + kernel
+    manifest = packed.read_manifest(folder)
+    short = manifest[manifest["n_samples"] < needed]
+    if len(short):
+        raise UserError(
+            f"{folder}: {len(short)} clips are too short for this model, which needs "
+            f"{needed / SAMPLE_RATE:.3f} s, such as {short['path'].iloc[0]}; prepare the corpus "
+            "without them, or take another model"
+        )
+
+
 def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:
     """Train, validation and test of a prepared folder, as a run's options part it.
 

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from lib import hub, packed, runs
+from lib import hub, packed, runs, speech
+from lib.errors import UserError
 from lib.options import Training, check
 from lib.spec import Spec, read_encoder_config
 from scripts import _cli
@@ -99,6 +100,9 @@ def main(cfg: Config) -> Path:
     model = local_model(cfg.model, cfg.revision)
     meta = packed.read_meta(Path(cfg.data))
     encoder = read_encoder_config(model)
+    if "conv_kernel" not in encoder:
+        raise UserError(f"{model} is no speech encoder; train_bert is for text")
+    speech.refuse_short(Path(cfg.data), encoder)
     options = asdict(cfg) | {"model": str(model), "revision": None}
     config = runs.configuration(
         script="train_hubert",
