@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lib import speech_floors, splits
+from lib import speech, splits
 from lib.corpus import Corpus
 
 
@@ -33,7 +33,7 @@ def about(corpus: Corpus, options: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "split" not in options:
         return found
-    manifest, split, labels = speech_floors.parts(Path(options["data"]), options)
+    manifest, split, labels = speech.parts(Path(options["data"]), options)
     leak = splits.leak(manifest, split, labels)
     found["leak"] = leak if leak["n_shared"] else None
     found["split_notes"] += splits.notes(manifest, split, labels, protocol=options["split"])

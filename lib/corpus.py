@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import files
 from lib.loader import Split
 
 
@@ -45,7 +44,7 @@ def load(options: Mapping[str, Any]) -> Corpus:
 
     folder = Path(options["data"])
     splits: Mapping[str, Split]
-    if is_speech(folder):
+    if packed.is_speech(folder):
         meta = packed.read_meta(folder)
         splits = speech.load(folder, options)
     else:
@@ -61,10 +60,3 @@ def load(options: Mapping[str, Any]) -> Corpus:
         fingerprint=meta["fingerprint"],
         limit=options["limit"],
     )
-
-
-def is_speech(folder: Path) -> bool:
-    """Whether a prepared folder holds speech."""
-    path = folder / "meta.json"
-    meta = files.read_json(path) if path.is_file() else None
-    return isinstance(meta, dict) and meta.get("kind") == "speech"

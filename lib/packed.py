@@ -5,6 +5,7 @@ clip) and audio-000.pcm, audio-001.pcm ...: little-endian int16, 16 kHz, mono.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
@@ -150,6 +151,13 @@ def open_packed(folder: Path, manifest: pd.DataFrame | Path | None = None) -> Pa
     return Packed(folder=folder, shards=shards, offsets=offsets, lengths=lengths)
 
 
+def is_speech(folder: Path) -> bool:
+    """Whether a prepared folder holds speech."""
+    path = folder / "meta.json"
+    meta = read_json(path) if path.is_file() else None
+    return isinstance(meta, dict) and meta.get("kind") == "speech"
+
+
 def read_meta(folder: Path) -> dict[str, Any]:
     """What meta.json of a prepared speech folder says.
 
@@ -178,6 +186,31 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     if not path.is_file() or sha256(path) != expected:
         raise UserError(f"{path} is missing or damaged; {MAKE_AGAIN}")
     return _read_csv(path)
+
+
+def refuse_short(folder: Path, encoder: Mapping[str, Any]) -> None:
+    """Refuse a corpus with clips from which a model's convolutions would make no frame.
+
+    Args:
+        folder: made by scripts.prepare_shemo.
+        encoder: the model's config.json, with conv_kernel and conv_stride.
+
+    Raises:
+        UserError: naming such a clip, and how long one must be.
+    """
+    needed = 1
+    for kernel, stride in zip(
+        reversed(encoder["conv_kernel"]), reversed(encoder["conv_stride"]), strict=True
+    ):
+        needed = (needed - 1) * stride + kernel
+    manifest = read_manifest(folder)
+    short = manifest[manifest["n_samples"] < needed]
+    if len(short):
+        raise UserError(
+            f"{folder}: {len(short)} clips are too short for this model, which needs "
+            f"{needed / SAMPLE_RATE:.3f} s, such as {short['path'].iloc[0]}; prepare the corpus "
+            "without them, or take another model"
+        )
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

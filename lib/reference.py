@@ -151,20 +151,6 @@ HUBERT_TEST: Mapping[str, float] = {
     "per_second": 14.3,
     "steps_per_second": 7.15,
 }
-# Step, training loss, validation loss, validation accuracy.
-HUBERT_STEPS: tuple[tuple[int, float, float, float], ...] = (
-    (200, 1.428, 1.361, 0.540),
-    (400, 1.228, 1.426, 0.613),
-    (600, 1.174, 0.944, 0.699),
-    (800, 1.042, 0.963, 0.699),
-    (1000, 1.084, 0.812, 0.731),
-    (1200, 0.982, 0.718, 0.750),
-    (1400, 0.892, 0.821, 0.744),
-    (1600, 0.793, 0.747, 0.748),
-    (1800, 0.894, 0.735, 0.749),
-    (2000, 0.828, 0.705, 0.768),
-    (2200, 0.770, 0.667, 0.775),
-)
 
 
 @dataclass(frozen=True)

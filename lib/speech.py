@@ -188,29 +188,26 @@ def whole(folder: Path, *, max_samples: int = 0) -> tuple[dict[str, Any], Speech
     return content, every
 
 
-def refuse_short(folder: Path, encoder: Mapping[str, Any]) -> None:
-    """Refuse a corpus with clips from which a model's convolutions would make no frame.
+def parts(folder: Path, options: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
+    """The manifest of a prepared folder, and of each clip the split and the label.
 
     Args:
         folder: made by scripts.prepare_shemo.
-        encoder: the model's config.json, with conv_kernel and conv_stride.
+        options: labels, split, fold and emobox, as in config.json of a run.
 
     Raises:
-        UserError: naming such a clip, and how long one must be.
+        UserError: if the folder is damaged, or cannot be parted so.
     """
-    needed = 1
-    for kernel, stride in zip(
-        reversed(encoder["conv_kernel"]), reversed(encoder["conv_stride"]), strict=True
-    ):
-        needed = (needed - 1) * stride + kernel
-    manifest = packed.read_manifest(folder)
-    short = manifest[manifest["n_samples"] < needed]
-    if len(short):
-        raise UserError(
-            f"{folder}: {len(short)} clips are too short for this model, which needs "
-            f"{needed / SAMPLE_RATE:.3f} s, such as {short['path'].iloc[0]}; prepare the corpus "
-            "without them, or take another model"
-        )
+    manifest, version = packed.read_manifest(folder), options["labels"]
+    emobox = Path(options["emobox"]) if options["emobox"] else None
+    split = splits.assign(
+        manifest,
+        protocol=options["split"],
+        version=version,
+        fold=options["fold"],
+        emobox=emobox,
+    )
+    return manifest, split, splits.labels(manifest, version)
 
 
 def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:
@@ -223,13 +220,8 @@ def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:
     Raises:
         UserError: if the folder is damaged, or cannot be parted so.
     """
-    meta, manifest = packed.read_meta(folder), packed.read_manifest(folder)
-    version = options["labels"]
-    emobox = Path(options["emobox"]) if options["emobox"] else None
-    of_clip = splits.labels(manifest, version)
-    parts = splits.assign(
-        manifest, protocol=options["split"], version=version, fold=options["fold"], emobox=emobox
-    )
+    meta = packed.read_meta(folder)
+    manifest, split_of, of_clip = parts(folder, options)
     unknown = sorted(set(of_clip.dropna()) - set(meta["labels"]))
     if unknown:
         raise UserError(f"{folder}: {unknown[0]!r} is none of its labels, {meta['labels']}")
@@ -237,13 +229,13 @@ def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:
     audio = packed.open_packed(folder, manifest)
     found = {}
     for name in SPLITS:
-        clips = np.flatnonzero((parts == name).to_numpy())
+        clips = np.flatnonzero((split_of == name).to_numpy())
         if options["limit"]:
             clips = clips[plan.limited(numbers.to_numpy()[clips], options["limit"])]
         labels = numbers.to_numpy()[clips].astype(np.int64)
         found[name] = _split(name, manifest, clips, labels, audio, options)
     if options["augment"] != "none":
-        found["train"] = _augmented(found["train"], folder, options["augment"], parts, of_clip)
+        found["train"] = _augmented(found["train"], folder, options["augment"], split_of, of_clip)
     return found
 
 

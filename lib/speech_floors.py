@@ -32,28 +32,6 @@ WINDOW_S, HOP_S = 0.025, 0.010
 CLIPS_PER_WORKER = 1500  # a worker's start takes as long
 
 
-def parts(folder: Path, options: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
-    """The manifest of a prepared folder, and of each clip the split and the label.
-
-    Args:
-        folder: made by scripts.prepare_shemo.
-        options: labels, split, fold and emobox, as in config.json of a run.
-
-    Raises:
-        UserError: if the folder is damaged, or cannot be parted so.
-    """
-    manifest, version = read_manifest(folder), options["labels"]
-    emobox = Path(options["emobox"]) if options["emobox"] else None
-    split = splits.assign(
-        manifest,
-        protocol=options["split"],
-        version=version,
-        fold=options["fold"],
-        emobox=emobox,
-    )
-    return manifest, split, splits.labels(manifest, version)
-
-
 def file_name(options: Mapping[str, Any]) -> str:
     """The name, without suffix, of the files that hold the floors of a run's test clips."""
     return "floors-{labels}-{split}-f{fold}".format(**options)

@@ -1,6 +1,6 @@
 """Make the augmented variants of a prepared speech corpus once, for all runs that train on it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -39,21 +39,13 @@ class Config:
 
 def main(cfg: Config) -> Path:
     """The folder of the variants; made now, or there already."""
-    from lib import augmented, packed, splits  # here: each worker process imports this file
+    from lib import augmented, speech  # here: each worker process imports this file
     from lib.files import read_json
 
     folder = Path(cfg.data)
-    manifest = packed.read_manifest(folder)
     split = of_clip = None
     if cfg.recipe == "report":
-        of_clip = splits.labels(manifest, cfg.labels)
-        split = splits.assign(
-            manifest,
-            protocol=cfg.split,
-            version=cfg.labels,
-            fold=cfg.fold,
-            emobox=Path(cfg.emobox) if cfg.emobox else None,
-        )
+        _, split, of_clip = speech.parts(folder, asdict(cfg))
     with _cli.progress_bar("variants") as progress:
         path, made = augmented.make(
             folder,

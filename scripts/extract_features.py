@@ -49,9 +49,9 @@ class Config:
 
 def main(cfg: Config) -> list[Path]:
     """The folders of the stores, made now or there already."""
-    from lib import corpus
+    from lib import packed
 
-    is_speech = corpus.is_speech(Path(cfg.data))
+    is_speech = packed.is_speech(Path(cfg.data))
     default = hub.HUBERT if is_speech else hub.DEFAULT
     model = local_model(cfg.model or default, cfg.revision)
     encoder = read_encoder_config(model)

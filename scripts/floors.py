@@ -28,11 +28,11 @@ class Config:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """The floors, as in the JSON file that is printed."""
+    from lib import packed
     from lib.figures import SAMPLE
 
     folder = Path(cfg.data)
-    meta = folder / "meta.json"
-    speech = meta.is_file() and files.read_json(meta).get("kind") == "speech"
+    speech = packed.is_speech(folder)
     path, there = _speech(folder, cfg) if speech else _text(folder, cfg)
     print(f"{path}{f' ({SAMPLE})' if there['sample'] else ''}")
     for floor in there["floors"]:
@@ -60,10 +60,10 @@ def _text(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
 
 def _speech(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
     """The file of the floors of one split of a speech corpus, and what it holds."""
-    from lib import packed, speech_floors
+    from lib import packed, speech, speech_floors
 
     meta, options = packed.read_meta(folder), asdict(cfg)
-    manifest, split, labels = speech_floors.parts(folder, options)
+    manifest, split, labels = speech.parts(folder, options)
     basis = {
         "version": speech_floors.VERSION,
         "fingerprint": meta["fingerprint"],

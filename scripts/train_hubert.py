@@ -102,7 +102,7 @@ def main(cfg: Config) -> Path:
     encoder = read_encoder_config(model)
     if "conv_kernel" not in encoder:
         raise UserError(f"{model} is no speech encoder; train_bert is for text")
-    speech.refuse_short(Path(cfg.data), encoder)
+    packed.refuse_short(Path(cfg.data), encoder)
     options = asdict(cfg) | {"model": str(model), "revision": None}
     config = runs.configuration(
         script="train_hubert",
@@ -129,12 +129,7 @@ def _tell_split(cfg: Config) -> None:
     """Print what must be known of the split before its figures are believed: the leak."""
     from lib import splits
 
-    manifest = packed.read_manifest(Path(cfg.data))
-    of_clip = splits.labels(manifest, cfg.labels)
-    emobox = Path(cfg.emobox) if cfg.emobox else None
-    split = splits.assign(
-        manifest, protocol=cfg.split, version=cfg.labels, fold=cfg.fold, emobox=emobox
-    )
+    manifest, split, of_clip = speech.parts(Path(cfg.data), asdict(cfg))
     for note in splits.notes(manifest, split, of_clip, protocol=cfg.split):
         print(f"note: {note}")
 

@@ -167,7 +167,8 @@ def speech_recipe(name: str, doc: str, *, variants: bool) -> Any:
         prepared = prepared_speech(c, data)
         part: dict[str, Any] = {"labels": labels, "split": protocol}
         if protocol == "emobox":
-            part["emobox"] = f"{here(data)}/emobox"
+            raw = here(data)  # a prepared folder holds no list: then that of ShEMO's own
+            part["emobox"] = f"{raw if (ROOT / raw / 'emobox').is_dir() else SHEMO}/emobox"
         parts = [part | {"fold": fold} for fold in numbers]
         encoder = local_model(c, model, revision)
         if variants_of_clips == "report":

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from lib import augment, speech, speech_prepare
+from lib import augment, packed, speech, speech_prepare
 from lib.errors import UserError
 from lib.speech import SpeechSplit
 from lib.speech_source import SHEMO_LABELS, shemo
@@ -259,6 +259,6 @@ def test_a_corpus_with_a_label_that_its_meta_lacks_is_one_line(prepared: Path) -
 
 
 def test_clips_too_short_for_a_model_are_refused_before_training(prepared: Path) -> None:
-    speech.refuse_short(prepared, {"conv_kernel": [10, 3], "conv_stride": [5, 2]})
+    packed.refuse_short(prepared, {"conv_kernel": [10, 3], "conv_stride": [5, 2]})
     with pytest.raises(UserError, match=r"too short for this model, which needs 62\.5"):
-        speech.refuse_short(prepared, {"conv_kernel": [1000, 1000], "conv_stride": [1000, 1]})
+        packed.refuse_short(prepared, {"conv_kernel": [1000, 1000], "conv_stride": [1000, 1]})
