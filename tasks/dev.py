@@ -1,5 +1,7 @@
 """Recipes for working on the project itself."""
 
+from typing import Any
+
 from invoke import Collection, Context, task
 
 from tasks.command import flags, run
@@ -39,4 +41,27 @@ def gpu(c: Context) -> None:
     run(c, "pytest", "-m", "gpu", *flags(c))
 
 
-namespace = Collection(lint, format_code, slow, gpu)
+@task(
+    help={
+        "device": "cpu, cuda or cuda:N",
+        "size": "of the text encoder on the CPU: tiny, small or base",
+        "cases": "which, such as full,heads; by default all",
+        "repeats": "how often each pair is timed",
+        "quick": "once each, on fewer rows: about three minutes",
+    }
+)
+def bench(
+    c: Context,
+    device: str = "cpu",
+    size: str = "small",
+    cases: str | None = None,
+    repeats: int = 3,
+    quick: bool = False,
+) -> None:
+    """Time this toolkit beside HF Trainer and others. After --: flags of scripts.bench."""
+    chosen = cases.split(",") if cases else None
+    how: dict[str, Any] = {"device": device, "size": size, "repeats": repeats, "quick": quick}
+    run(c, "scripts.bench", **how, cases=chosen, then=flags(c))
+
+
+namespace = Collection(lint, format_code, slow, gpu, bench)

@@ -1,0 +1,98 @@
+"""Work measured in a process of its own, so that neither side inherits the other's memory."""
+
+import multiprocessing
+import resource
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from lib.bench import Measured
+from lib.errors import UserError
+
+# Imported once, by the server that each measurement is a fork of: imports are no part of the work,
+# and a server that has computed nothing holds no threads that a fork would lose.
+PRELOAD = [
+    *("torch", "pandas", "transformers", "transformers.trainer", "accelerate"),
+    *("transformers.models.bert.modeling_bert", "transformers.models.hubert.modeling_hubert"),
+    *("lib.fit", "lib.tokens", "lib.speech", "lib.peers", "lib.peers_speech", "lib.bench_ours"),
+]
+
+
+def apart(
+    work: Callable[..., Measured], /, *, threads: int | None = None, **options: Any
+) -> Measured:
+    """What `work(**options)` measures, in a new process, with its peak memory.
+
+    Args:
+        work: a function of a module; called in the new process.
+        threads: of torch; None for one a core.
+        options: its arguments, which can be pickled.
+
+    Raises:
+        UserError: if it fails; what a user can mend is told as it was raised.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    mine, its = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(its, work, threads, options))
+    process.start()
+    its.close()
+    try:
+        found = mine.recv()
+    except EOFError:
+        found = "ended without an answer, perhaps for want of memory"
+    finally:
+        process.join()
+    if isinstance(found, Measured):
+        return found
+    raise UserError(f"{work.__name__}: {found}")
+
+
+def _work(
+    answer: Connection,
+    work: Callable[..., Measured],
+    threads: int | None,
+    options: dict[str, Any],
+) -> None:
+    import torch
+    from transformers.utils import logging
+
+    from lib.pool import n_cores
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads or n_cores())
+    on_cuda = str(options.get("device", "cpu")).startswith("cuda")
+    try:
+        if on_cuda:
+            torch.zeros(1, device=options["device"])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = work(**options)
+        peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        if on_cuda:
+            peak = torch.cuda.max_memory_allocated()
+        answer.send(replace(found, peak_bytes=found.peak_bytes or peak))
+    except UserError as error:
+        answer.send(str(error))
+    except Exception:
+        answer.send(" ".join(traceback.format_exc().split())[-600:])
+
+
+def matrix_peak(*, device: str) -> Measured:
+    """The best rate of a square matrix product: float32 on the CPU, bfloat16 on CUDA."""
+    import torch
+
+    on_cuda = device.startswith("cuda")
+    n, dtype = (8192, torch.bfloat16) if on_cuda else (2048, torch.float32)
+    left, right = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(20):
+        started = time.perf_counter()
+        left @ right
+        if on_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return Measured(seconds=min(times), flops=2.0 * n**3)
