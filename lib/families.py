@@ -78,7 +78,12 @@ def masked_group_norm(norm: nn.GroupNorm, hidden: Tensor, n_frames: Tensor) -> T
 
 
 def embed_speech(
-    encoder: Any, *, features: Tensor, mask: Tensor | None, mask_time: float = 0.0
+    encoder: Any,
+    *,
+    features: Tensor,
+    mask: Tensor | None,
+    mask_time: float = 0.0,
+    hide: Tensor | None = None,
 ) -> Tensor:
     """Features (B, T, width) → hidden states (B, T, D) below the first layer.
 
@@ -87,12 +92,16 @@ def embed_speech(
         features: from `speech_features`.
         mask: (B, T), False on padding; None without.
         mask_time: SpecAugment's share of frames to hide, 0 for none.
+        hide: (B, T) bool, frames to hide, whatever the share.
     """
     hidden = encoder.feature_projection(features)
     if isinstance(hidden, tuple):  # wav2vec 2.0 gives its normalised features too
         hidden = hidden[0]
     if mask_time > 0:
         hidden = hide_spans(hidden, mask, encoder.masked_spec_embed, share=mask_time)
+    if hide is not None:
+        filler = encoder.masked_spec_embed.to(hidden.dtype)
+        hidden = torch.where(hide[:, :, None], filler, hidden)
     if mask is not None:
         hidden = hidden.masked_fill(~mask[:, :, None], 0)
     hidden = hidden + encoder.encoder.pos_conv_embed(hidden)
