@@ -1,0 +1,32 @@
+"""Which rows a model that learns without labels is held against: a part of the training rows."""
+
+import numpy as np
+
+from lib.errors import UserError
+
+STREAM = 8  # of the generators
+FIXED = (2**31, 0)  # seed and epoch of the masks of what is held out: the same at every validation
+SHARE, MOST = 0.05, 1000  # of the groups
+
+
+def hold_out(groups: np.ndarray, *, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to learn from, and those held out, a twentieth of the groups; the seed is fixed.
+
+    Args:
+        groups: (N,) what stays together, such as the premise of each row.
+        limit: rows at the most, for a quick look.
+
+    Returns:
+        Two arrays of row indices, ascending; together each of the first `limit` rows once.
+
+    Raises:
+        UserError: if there are fewer than two groups.
+    """
+    groups = groups[: None if limit is None else max(2, limit)]
+    distinct = np.unique(groups)
+    if len(distinct) < 2:
+        raise UserError("there is nothing to hold out: two different rows to learn from are needed")
+    n = min(MOST, max(1, round(SHARE * len(distinct))))
+    held = np.random.default_rng(STREAM).choice(distinct, size=n, replace=False)
+    is_held = np.isin(groups, held)
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
