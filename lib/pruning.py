@@ -1,5 +1,6 @@
 """Scoring the heads of a run, and what removing them costs before anything is trained again."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,34 +38,56 @@ def scores(
     return heads.gradient_importance(classifier, batches, optim.cross_entropy())
 
 
-def curve(
-    classifier: Classifier, scores: np.ndarray, split: Split, *, amp: str, **how: Any
-) -> list[dict[str, float]]:
-    """Accuracy against the fraction of heads removed, by masking, without training again.
+def masked(
+    classifier: Classifier,
+    scores: np.ndarray,
+    split: Split,
+    *,
+    amp: str,
+    fractions: Sequence[float] = FRACTIONS,
+    **how: Any,
+) -> Iterator[tuple[float, int, np.ndarray]]:
+    """For each fraction of heads masked: the fraction, heads masked, and predictions (N,).
 
     Args:
         classifier: fine-tuned, on its device.
         scores: (L, H), the weakest go first.
         split: validation data.
         amp: precision, as in the run's options.
-        how: scope and min_per_layer, as in heads.weakest; the curve ends where they forbid more.
-
-    Returns:
-        For each fraction: fraction, n_removed, accuracy.
+        fractions: of all heads, rising; it ends where `how` forbids more.
+        how: scope and min_per_layer, as in heads.weakest.
     """
     device = next(classifier.parameters()).device
-    points: list[dict[str, float]] = []
-    for fraction in FRACTIONS:
+    for fraction in fractions:
         try:
             gone = heads.weakest(scores, fraction, **how)
         except UserError:
-            break
+            return
         gates = [
             torch.tensor([float((layer, head) not in gone) for head in kept], device=device)
             for layer, kept in enumerate(classifier.kept_heads)
         ]
         with heads.gated(classifier, gates):
             logits = predict(classifier, split, dtype=precision(amp, device))
-        accuracy = float((logits.argmax(1) == split.labels).mean())
-        points.append({"fraction": fraction, "n_removed": len(gone), "accuracy": accuracy})
-    return points
+        yield fraction, len(gone), logits.argmax(1)
+
+
+def curve(
+    classifier: Classifier, scores: np.ndarray, split: Split, *, amp: str, **how: Any
+) -> list[dict[str, float]]:
+    """Accuracy against the fraction of heads removed, by masking, without training again.
+
+    Args:
+        classifier, scores, split, amp, how: as in `masked`.
+
+    Returns:
+        For each fraction: fraction, n_removed, accuracy.
+    """
+    return [
+        {
+            "fraction": fraction,
+            "n_removed": n_gone,
+            "accuracy": float((predicted == split.labels).mean()),
+        }
+        for fraction, n_gone, predicted in masked(classifier, scores, split, amp=amp, **how)
+    ]

@@ -26,7 +26,8 @@ class Config:
     """Evaluate trained runs in one process.
 
     All of them are evaluated unless every one has an up-to-date report: their latencies are
-    measured in turns, so that they can be compared.
+    measured in turns, so that they can be compared. A split that an up-to-date report has stays
+    in it: what validation chose can be evaluated on the test split later.
     """
 
     runs: tuple[str, ...]
@@ -37,6 +38,8 @@ class Config:
     """auto, cpu, cuda or cuda:N."""
     force: bool = False
     """Evaluate again also what has an up-to-date report."""
+    only_missing: bool = False
+    """Leave alone those that have one; latencies are then those of several commands."""
 
 
 def main(cfg: Config) -> dict[str, dict[str, Any]]:
@@ -45,9 +48,13 @@ def main(cfg: Config) -> dict[str, dict[str, Any]]:
         raise UserError("--runs: name at least one run's folder")
     folders = [Path(name) for name in cfg.runs]
     basis = {folder: _basis(folder, cfg) for folder in folders}
-    if not cfg.force and all(_is_done(folder, basis[folder]) for folder in folders):
+    there = {} if cfg.force else {str(f): _up_to_date(f, basis[f]) for f in folders}
+    there = {name: report for name, report in there.items() if report}
+    if len(there) == len(folders):
         print(f"{len(folders)} runs have their reports already")
-        return {str(folder): files.read_json(folder / "report.json") for folder in folders}
+        return there
+    if cfg.only_missing:
+        folders = [folder for folder in folders if str(folder) not in there]
 
     from lib import corpus, latency, surgery
     from lib.device import pick
@@ -81,7 +88,7 @@ def main(cfg: Config) -> dict[str, dict[str, Any]]:
         found["cost"] |= cost[found["cost"].pop("shape")]
         found["device"] = str(place)
         files.write_json(folder / "report.json", found)  # its presence means done
-    return {str(folder): found for folder, found in reports.items()}
+    return there | {str(folder): found for folder, found in reports.items()}
 
 
 def _basis(folder: Path, cfg: Config) -> dict[str, Any]:
@@ -90,20 +97,23 @@ def _basis(folder: Path, cfg: Config) -> dict[str, Any]:
     weights = files.read_json(folder / "best" / "model.json")["sha256"]
     every = ("train", "validation", "test")
     usual = every if "split" in config["options"] else every[1:]  # only speech has protocols
-    return {
+    asked = usual if cfg.splits is None else cfg.splits
+    basis = {
         "version": VERSION,
         "run": folder.name,
         "weights": weights,
         "inputs": config["inputs"],
-        "evaluated": list(usual if cfg.splits is None else cfg.splits),
     }
+    there = _up_to_date(folder, basis).get("evaluated", [])
+    return basis | {"evaluated": [name for name in every if name in asked or name in there]}
 
 
-def _is_done(folder: Path, basis: Mapping[str, Any]) -> bool:
+def _up_to_date(folder: Path, basis: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's report, empty if it has none with this basis."""
     if not (folder / "report.json").is_file() or not (folder / "predictions.csv").is_file():
-        return False
+        return {}
     report = files.read_json(folder / "report.json")
-    return all(report.get(key) == value for key, value in basis.items())
+    return report if all(report.get(key) == value for key, value in basis.items()) else {}
 
 
 def _shape(options: Mapping[str, Any], spec: "Spec") -> str:

@@ -1,11 +1,11 @@
 """Remove attention heads from a base run's encoder and fine-tune it: variant 5."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lib import files, runs
-from lib.errors import UserError
+from lib.derive import derived, named_heads, with_heads
 from lib.spec import Spec, read_spec
 from scripts import _cli
 from scripts._training import RunFlags, first_weights, make_run, trained_base
@@ -41,6 +41,12 @@ class Config(RunFlags):
     """Heads that each layer keeps at the least."""
     init: Literal["pretrained", "base"] = "pretrained"
     """First weights of the fine-tuning: the pretrained encoder's, or the base run's."""
+    retrain: bool = True
+    """Whether to fine-tune again; without it the run is the base run less those heads."""
+    curve: bool = True
+    """Whether to find what removing ever more heads costs in validation, without training."""
+    name: str | None = None
+    """Study that the run goes to; by default the base run's."""
     variant: str = "prune-heads"
     """Name of the run."""
 
@@ -50,11 +56,8 @@ def main(cfg: Config) -> Path:
     base = Path(cfg.run)
     config = trained_base(base)
     spec, record = read_spec(base / "best")
-    named = _parse_heads(cfg.heads)
-    options = config["options"] | {"variant": cfg.variant}
-    folder = runs.run_folder(base.parent, options)
-    if folder == base:
-        raise UserError(f"{folder} is the base run itself; give another --variant")
+    named = named_heads(cfg.heads)
+    options, folder = derived(base, config["options"], name=cfg.name, variant=cfg.variant)
     told = runs.configuration(
         script="prune",
         options=options,
@@ -64,11 +67,39 @@ def main(cfg: Config) -> Path:
             **({"heads": sorted(cfg.heads)} if named else {"fraction": cfg.fraction}),
             **{k: getattr(cfg, k) for k in ("score", "score_of", "score_rows", "score_seed")},
             **{k: getattr(cfg, k) for k in ("scope", "min_per_layer", "init")},
+            **({} if cfg.retrain else {"retrain": False}),
         },
         device=cfg.device,
     )
+    if not cfg.retrain:
+        return _without_training(cfg, folder, told, base, spec, named)
     weights = first_weights(cfg.init, base, options)
     return make_run(folder, told, cfg, lambda run: _choose(cfg, run, base, spec, named), **weights)
+
+
+def _without_training(
+    cfg: Config,
+    folder: Path,
+    told: dict[str, Any],
+    base: Path,
+    spec: Spec,
+    named: list[tuple[int, int]],
+) -> Path:
+    """The folder of a run whose weights are the base run's, less the heads that go."""
+    with runs.opened(folder, told, resume=cfg.resume, force=cfg.force) as run:
+        if run.trained:
+            print(f"{folder}: made already with these options")
+            return folder
+        pruned = _choose(cfg, run, base, spec, named)
+
+        from lib import surgery
+
+        record = {"step": 0, "seed": told["options"]["seed"]}
+        surgery.save(run.best, surgery.build(pruned, best=base / "best"), pruned, record=record)
+        runs.append(folder / "metrics.jsonl", {"event": "end", "step": 0, "selected_step": 0})
+    n_gone = sum(map(len, spec.kept_heads())) - sum(map(len, pruned.kept_heads()))
+    print(f"{folder}: the base run's weights, less {n_gone} heads")
+    return folder
 
 
 def _choose(
@@ -76,7 +107,7 @@ def _choose(
 ) -> Spec:
     """Score the heads, draw the pictures, write heads.json; the spec of the pruned classifier."""
     if not run.new and (run.folder / "heads.json").is_file():  # a run that goes on
-        return _with_heads(spec, files.read_json(run.folder / "heads.json")["kept"])
+        return with_heads(spec, files.read_json(run.folder / "heads.json")["kept"])
 
     import torch
 
@@ -98,7 +129,9 @@ def _choose(
     gone = named or heads.weakest(scores, cfg.fraction, **how)
     pruned = surgery.build(spec, best=base / "best")
     surgery.remove_heads(pruned, gone)
-    curve = pruning.curve(tuned, scores, data.splits["validation"], amp=options["amp"], **how)
+    curve = []
+    if cfg.curve:
+        curve = pruning.curve(tuned, scores, data.splits["validation"], amp=options["amp"], **how)
     cost = latency.cost({"before": tuned, "after": pruned.to(place)}, data.splits["validation"])
     found = {
         "scores": [[None if score != score else score for score in row] for row in scores.tolist()],
@@ -114,7 +147,7 @@ def _choose(
     for when, of in cost.items():
         at = f"{of['latency_ms_b1']:.2f} ms at batch 1, {of['latency_ms_b32']:.2f} ms at batch 32"
         print(f"{when}: {of['params']:,} parameters, {at}")
-    return _with_heads(spec, pruned.kept_heads)
+    return with_heads(spec, pruned.kept_heads)
 
 
 def _draw(
@@ -130,25 +163,9 @@ def _draw(
     figures = folder.parent / "figures"
     map_of_scores = figures / f"{folder.name}-scores.png"
     study_figures.head_scores(map_of_scores, scores, gone, title=title, sample=sample)
-    study_figures.pruning_curve(
-        figures / f"{folder.name}-curve.png", curve, title=title, sample=sample
-    )
-
-
-def _with_heads(spec: Spec, kept: list[list[int]]) -> Spec:
-    n_heads = spec.encoder["num_attention_heads"]
-    some = {i: tuple(heads) for i, heads in enumerate(kept) if len(heads) < n_heads}
-    return replace(spec, heads=some or None)
-
-
-def _parse_heads(texts: tuple[str, ...]) -> list[tuple[int, int]]:
-    found = []
-    for text in texts:
-        layer, colon, head = text.partition(":")
-        if not (colon and layer.isdigit() and head.isdigit()):
-            raise UserError(f"--heads {text}: give layer:head, counted from 0, such as 0:3")
-        found.append((int(layer), int(head)))
-    return found
+    if curve:
+        drawn = figures / f"{folder.name}-curve.png"
+        study_figures.pruning_curve(drawn, curve, title=title, sample=sample)
 
 
 if __name__ == "__main__":
