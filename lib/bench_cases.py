@@ -18,8 +18,8 @@ class Setting:
     """Where and how large.
 
     Attributes:
-        jobs: text, frozen (text, of more epochs), speech-tiny and speech-base, as far as the
-            chosen cases need them.
+        jobs: text, frozen (text, of more epochs), head (of more rows, too), speech-tiny,
+            speech-base and prepare, as far as the chosen cases need them.
         seeds: of the cases over several seeds.
         repeats: of each pair.
         device: cpu or cuda:N.
@@ -39,7 +39,7 @@ class Setting:
     def ours(self, job: Job, *, cache: str | None = None) -> Measured:
         """Our run of a job; with a cache folder of its own unless one is given."""
         with tempfile.TemporaryDirectory(dir=job.out) as own:
-            return self._told("ours", self.apart(bench_ours.train, job=job, cache=cache or own))
+            return self.told("ours", self.apart(bench_ours.train, job=job, cache=cache or own))
 
     def peer(self, job: Job, *, best: bool = False) -> Measured:
         """HF Trainer's run of a job of text; the report's way of a job of speech."""
@@ -47,7 +47,7 @@ class Setting:
             found = self.apart(peers_speech.speech, job=job)
         else:
             found = self.apart(peers.text, job=job, best=best)
-        return self._told("best" if best else "peer", found)
+        return self.told("best" if best else "peer", found)
 
     def apart(self, work: Callable[..., Measured], **options: Any) -> Measured:
         """A measurement in a process of its own, on the setting's device."""
@@ -67,7 +67,8 @@ class Setting:
         target = Target(least=least, most=most)
         return bench.row(case, peer, ours, theirs, target=target, peak_flops=self.peak_flops)
 
-    def _told(self, side: str, found: Measured) -> Measured:
+    def told(self, side: str, found: Measured) -> Measured:
+        """The measurement, once a line is told about it."""
         right = "" if found.accuracy is None else f", accuracy {100 * found.accuracy:.1f}"
         self.tell(f"  {side}: {found.seconds:.2f} s{right}")
         return found
@@ -107,7 +108,7 @@ def frozen(at: Setting) -> list[Row]:
 
 def head(at: Setting) -> list[Row]:
     """All frozen but the head."""
-    job = at.jobs["frozen"]
+    job = at.jobs["head"]
     job = replace(job, n_frozen=layers_of(job))
     return _frozen(at, job, "all frozen but the head", (6.0, 4.0, 15.0))
 
@@ -129,16 +130,18 @@ def _frozen(at: Setting, job: Job, case: str, least: tuple[float, float, float])
                     best.append(at.peer(job, best=True))
         one.append(mine[0])
         first.append(its[0])
-        # What is computed ahead is computed by the first seed: the others need no more of it.
-        ours.append(bench.together([mine[0], *(replace(m, flops=0.0) for m in mine[1:])]))
-        theirs.append(bench.together(its))
-    ours = [replace(m, flops=0.0) for m in ours]
+        # What is computed ahead is not computed again by the other seeds: no rate for these.
+        ours.append(replace(bench.together(mine), flops=0.0))
+        theirs.append(replace(bench.together(its), flops=0.0))
     name = f"{case}, {job.epochs} epochs"
-    return [
+    rows = [
         at.row(name, DEFAULTS, one, first, least=least[0]),
         at.row(name, BEST, one, best, least=least[1]),
-        at.row(f"{name}, {at.seeds} seeds", DEFAULTS, ours, theirs, least=least[2]),
     ]
+    if at.seeds > 1:
+        of_seeds = f"{name}, {at.seeds} seeds"
+        rows.append(at.row(of_seeds, DEFAULTS, ours, theirs, least=least[2]))
+    return rows
 
 
 def heads(at: Setting) -> list[Row]:
@@ -184,6 +187,20 @@ def on_gpu(at: Setting) -> bool:
     return at.device.startswith("cuda")
 
 
+def prepare(at: Setting) -> list[Row]:
+    """Packing many recordings beside bare soundfile and soxr on all cores."""
+    data = at.jobs["prepare"].data
+    pairs: dict[bool, list[Measured]] = {True: [], False: []}
+    for _ in range(at.repeats):
+        for ours, side in pairs.items():
+            how = {"data": data, "ours": ours, "out": at.jobs["prepare"].out}
+            side.append(
+                at.told("ours" if ours else "peer", at.apart(peers_speech.preparation, **how))
+            )
+    case, peer = "preparation of speech, core", "soundfile and soxr alone"
+    return [at.row(case, peer, pairs[True], pairs[False], most=2.0)]
+
+
 CASES: dict[str, Callable[[Setting], list[Row]]] = {
     "full": full,
     "frozen": frozen,
@@ -191,4 +208,5 @@ CASES: dict[str, Callable[[Setting], list[Row]]] = {
     "heads": heads,
     "speech-tiny": speech_tiny,
     "speech-base": speech_base,
+    "prepare": prepare,
 }

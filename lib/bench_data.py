@@ -51,12 +51,15 @@ def text_files(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def speech_files(folder: Path, *, sizes: tuple[int, int, int], seed: int = 0) -> Path:
+def speech_files(
+    folder: Path, *, sizes: tuple[int, int, int], copies: int = 1, seed: int = 0
+) -> Path:
     """A manifest of generated recordings at 44.1 kHz, as long as ShEMO's clips.
 
     Args:
         folder: to make, whole or not at all; left alone if it is there.
         sizes: clips of train, validation and test.
+        copies: links to each clip, so that many cost no disk.
         seed: of clips and lengths.
     """
     manifest = folder / "manifest.csv"
@@ -76,10 +79,12 @@ def speech_files(folder: Path, *, sizes: tuple[int, int, int], seed: int = 0) ->
                 for i, seconds in enumerate(rng.permutation(np.clip(drawn, low, high))):
                     clip = clips[order[i % len(order)]]
                     samples, _ = speech_sample.render(clip)
-                    path = f"{name}/{i:04d}.wav"
                     longer = np.resize(samples, int(seconds * RATE))
-                    speech_sample.write_wav(staged / path, longer, sample_rate=RATE)
-                    table.writerow([path, clip.emotion, "", name])
+                    paths = [f"{name}/{i:04d}-{copy:02d}.wav" for copy in range(copies)]
+                    speech_sample.write_wav(staged / paths[0], longer, sample_rate=RATE)
+                    for path in paths[1:]:
+                        (staged / path).hardlink_to(staged / paths[0])
+                    table.writerows([path, clip.emotion, "", name] for path in paths)
         files.write_json(staged / sample.MARKER, {"note": "a sample"})
     return manifest
 

@@ -1,7 +1,7 @@
 """Work measured in a process of its own, so that neither side inherits the other's memory."""
 
 import multiprocessing
-import resource
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -69,9 +69,7 @@ def _work(
     try:
         if on_cuda:
             torch.zeros(1, device=options["device"])
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        found = work(**options)
-        peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        found, peak = watched(lambda: work(**options))
         if on_cuda:
             peak = torch.cuda.max_memory_allocated()
         answer.send(replace(found, peak_bytes=found.peak_bytes or peak))
@@ -79,6 +77,38 @@ def _work(
         answer.send(str(error))
     except Exception:
         answer.send(" ".join(traceback.format_exc().split())[-600:])
+
+
+def watched[Result](work: Callable[[], Result]) -> tuple[Result, int]:
+    """What `work` returns, and the most memory it took in bytes, that of its children with it.
+
+    Resident memory beyond what this process held before, looked at every 20 ms. Pages that
+    processes share count once for each, so it is an upper bound.
+    """
+    import psutil  # type: ignore[import-untyped, unused-ignore]
+
+    me, done = psutil.Process(), threading.Event()
+    before = peak = me.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            total = 0
+            for process in (me, *me.children(recursive=True)):
+                try:
+                    total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            peak = max(peak, total)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        found = work()
+    finally:
+        done.set()
+        watcher.join()
+    return found, peak - before
 
 
 def matrix_peak(*, device: str) -> Measured:

@@ -1,7 +1,9 @@
 """The reference report's way with speech, on a job of the benchmark: a peer of ours."""
 
 import multiprocessing
+import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import numpy as np
 from lib import bench_flops, peers
 from lib.bench import Measured
 from lib.bench_ours import Job
+from lib.pool import n_cores
 from lib.spec import read_encoder_config
 from lib.speech_manifest import read_manifest
+from lib.speech_prepare import prepare
 
 SAMPLE_RATE = 16_000  # Hz
 PROCESSES = 6
+CHUNK = 16  # files handed to a process at a time, as lib/speech_read.py does
 PAIR = 2  # clips of a forward pass
 
 
@@ -76,3 +81,38 @@ def padded(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "input_values": torch.nn.utils.rnn.pad_sequence(values, batch_first=True),
         "labels": torch.tensor([row["labels"] for row in rows]),
     }
+
+
+def bare(paths: list[str], *, workers: int) -> None:
+    """Decode and resample all files, and forget them: no checks, sums, packing or manifest."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context) as pool:
+        for _ in pool.map(_decode, paths, chunksize=CHUNK):
+            pass
+
+
+def preparation(data: str, *, ours: bool, out: str, device: str) -> Measured:
+    """Packing a corpus, or bare decoding and resampling of its files, on all cores.
+
+    Args:
+        data: its manifest.
+        ours: pack; else bare.
+        out: folder for what is written; nothing is left there.
+        device: means nothing here.
+    """
+    corpus = read_manifest(Path(data))
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        started = time.perf_counter()
+        if ours:
+            prepare(corpus, Path(folder) / "prepared", workers=n_cores())
+        else:
+            bare([str(source.file) for source in corpus.sources], workers=n_cores())
+        return Measured(seconds=time.perf_counter() - started)
+
+
+def _decode(path: str) -> None:
+    import soundfile
+    import soxr  # type: ignore[import-untyped, unused-ignore]
+
+    wave, rate = soundfile.read(path, dtype="float32")
+    soxr.resample(wave, rate, SAMPLE_RATE, quality="HQ")

@@ -13,9 +13,20 @@ from scripts import _cli
 if TYPE_CHECKING:
     from lib.bench import Row
     from lib.bench_cases import Setting
-    from lib.bench_ours import Job
 
-Case = Literal["full", "frozen", "head", "heads", "speech-tiny", "speech-base"]
+Case = Literal[
+    "full",
+    "frozen",
+    "head",
+    "heads",
+    "speech-tiny",
+    "speech-base",
+    "prepare",
+    "recipe",
+    "processes",
+]
+QUICK = ("full", "frozen", "head", "heads", "speech-tiny", "prepare")
+ON_GPU = ("full", "frozen", "speech-base")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +46,7 @@ class Config:
     repeats: int = 3
     """How often each pair is timed; the median of the paired ratios counts."""
     quick: bool = False
-    """In about three minutes: once each, on fewer rows, without the base size of speech."""
+    """In about three minutes: once each, on fewer rows, without what takes long."""
     threads: int | None = None
     """Of torch on the CPU; by default one a core. On a busy machine one is steadier."""
     data: str = "data/prepared/farstail-none"
@@ -50,16 +61,20 @@ def main(cfg: Config) -> "list[Row]":
     """The rows of the table, which is printed and saved as bench.json and bench.md."""
     if min(cfg.repeats, cfg.threads or 1) < 1 or cfg.rows < 64:
         raise UserError("give --repeats and --threads 1 or more, --rows 64 or more")
-    from lib import bench, bench_cases
+    from lib import bench
+    from lib.bench_cases import CASES
+    from scripts import _bench_commands
 
+    cases = {**CASES, "recipe": _bench_commands.recipe, "processes": _bench_commands.processes}
+    chosen = cfg.cases or _usual(cfg, tuple(cases))
     out = Path(cfg.out)
     out.mkdir(parents=True, exist_ok=True)
     with files.locked(out / ".lock"):
-        at, about = _setting(cfg, out)
+        at, about = _setting(cfg, out, chosen)
         rows = []
-        for name in cfg.cases or _cases(cfg):
+        for name in chosen:
             print(f"{name}:", flush=True)
-            rows += bench_cases.CASES[name](at)
+            rows += cases[name](at)
             files.write_json(out / "bench.json", about | {"rows": bench.as_json(rows)})
             with files.staged_file(out / "bench.md") as staged:
                 told = "".join(f"{line}\n" for line in _lines(about))
@@ -68,27 +83,29 @@ def main(cfg: Config) -> "list[Row]":
     return rows
 
 
-def _cases(cfg: Config) -> tuple[str, ...]:
-    from lib.bench_cases import CASES
-
+def _usual(cfg: Config, every: tuple[str, ...]) -> tuple[str, ...]:
     if cfg.device != "cpu":
-        return ("full", "frozen", "speech-base")
-    return tuple(name for name in CASES if not (cfg.quick and name == "speech-base"))
+        return ON_GPU
+    return QUICK if cfg.quick else every
 
 
-def _setting(cfg: Config, out: Path) -> "tuple[Setting, dict[str, Any]]":
+def _setting(cfg: Config, out: Path, cases: tuple[str, ...]) -> "tuple[Setting, dict[str, Any]]":
     """The jobs of both sides, their data and models made where they are not there; and a record."""
     from lib.bench_cases import Setting
     from lib.bench_process import apart, matrix_peak
     from lib.device import pick
+    from lib.pool import n_cores
+    from scripts import _bench_jobs
 
     device = str(pick(cfg.device))
     gpu = device.startswith("cuda")
-    data = _text(cfg, out)
+    data = _bench_jobs.text(cfg.data, out)
+    n_rows = 1_000_000 if gpu else cfg.rows // 2 if cfg.quick else cfg.rows
+    how: dict[str, Any] = {"size": cfg.size, "n_rows": n_rows, "gpu": gpu, "quick": cfg.quick}
     peak = apart(matrix_peak, device=device, threads=cfg.threads)
     at = Setting(
-        jobs=_jobs(cfg, out, data, gpu=gpu),
-        seeds=3,
+        jobs=_bench_jobs.make(out, data=data, cases=cases, **how),
+        seeds=1 if cfg.quick else 3,
         repeats=1 if cfg.quick else cfg.repeats,
         device=device,
         threads=cfg.threads,
@@ -99,91 +116,11 @@ def _setting(cfg: Config, out: Path) -> "tuple[Setting, dict[str, Any]]":
         "options": asdict(cfg),
         "text": data,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.processor() or platform.machine()}, {_cores()} cores",
+        "machine": f"{platform.processor() or platform.machine()}, {n_cores()} cores",
         "device": device,
         "peak_gflops": at.peak_flops / 1e9,
     }
     return at, about
-
-
-def _jobs(cfg: Config, out: Path, data: str, *, gpu: bool) -> "dict[str, Job]":
-    """The trainings that the chosen cases need."""
-    from dataclasses import replace
-
-    chosen = cfg.cases or _cases(cfg)
-    text = _text_job(cfg, out, data, gpu=gpu)
-    jobs = {"text": text, "frozen": replace(text, epochs=5)}
-    if "speech-tiny" in chosen:
-        jobs["speech-tiny"] = _speech_job(cfg, out, "tiny", gpu=gpu)
-    if "speech-base" in chosen:
-        jobs["speech-base"] = _speech_job(cfg, out, "base", gpu=gpu)
-    return jobs
-
-
-def _text(cfg: Config, out: Path) -> str:
-    """The folder of prepared text: the user's, or one made of generated rows."""
-    if (Path(cfg.data) / "meta.json").is_file():
-        return cfg.data
-    from lib.bench_data import text_files
-    from scripts import prepare_text
-
-    raw = text_files(out / "raw-text")
-    made = prepare_text.Config(data=str(raw), name="text", out=str(out / "prepared"))
-    return str(prepare_text.main(made))
-
-
-def _text_job(cfg: Config, out: Path, data: str, *, gpu: bool) -> "Job":
-    from lib.bench_ours import Job
-    from scripts import scratch_bert
-
-    width = 768 if gpu else {"tiny": 64, "small": 128, "base": 768}[cfg.size]
-    name = f"bert-{width}-{files.digest(data)[:6]}"
-    models = out / "models"
-    if not (models / name / "source.json").is_file():
-        scratch_bert.main(
-            scratch_bert.Config(data=data, name=name, layers=12, width=width, out=str(models))
-        )
-    n_rows = 1_000_000 if gpu else cfg.rows // 2 if cfg.quick else cfg.rows
-    return Job(
-        data=data,
-        model=str(models / name),
-        n_train=n_rows,
-        n_validation=max(32, n_rows // 5),
-        epochs=3 if gpu else 1 if cfg.quick else 2,
-        batch_size=32,
-        learning_rate=3e-5 if gpu else 5e-4,
-        out=str(out),
-    )
-
-
-def _speech_job(cfg: Config, out: Path, size: Literal["tiny", "base"], *, gpu: bool) -> "Job":
-    from lib.bench_data import speech_files
-    from lib.bench_ours import Job
-    from scripts import scratch_hubert
-
-    models, name = out / "models", f"hubert-{size}"
-    if not (models / name / "source.json").is_file():
-        layers, width = (12, 768) if size == "base" else (4, 64)
-        sizes: dict[str, Any] = {"layers": layers, "width": width, "conv": size}
-        scratch_hubert.main(scratch_hubert.Config(name=name, out=models, **sizes))
-    sizes_of_splits = (1200, 200, 200) if gpu else (12, 4, 8) if size == "base" else (96, 24, 48)
-    if cfg.quick:
-        sizes_of_splits = (48, 12, 24)
-    folder = out / "-".join(["raw-speech", *map(str, sizes_of_splits)])
-    return Job(
-        data=str(speech_files(folder, sizes=sizes_of_splits)),
-        model=str(models / name),
-        epochs=2 if size == "base" and not gpu else 4,
-        batch_size=4,
-        learning_rate=5e-5 if size == "base" else 1e-3,
-        out=str(out),
-    )
-
-
-def _cores() -> int:
-    from lib.pool import n_cores
-
-    return n_cores()
 
 
 def _lines(about: dict[str, Any]) -> list[str]:

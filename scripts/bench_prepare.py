@@ -1,21 +1,17 @@
 """Time prepare_shemo's core against bare decoding and resampling of the same files."""
 
-import multiprocessing
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lib.bench_process import watched
 from lib.errors import UserError
 from lib.pool import n_cores
 from scripts import _cli
-
-CHUNK = 16  # files handed to a process at a time, as lib/speech_read.py does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +43,7 @@ class Result:
 
 def main(cfg: Config) -> Result:
     """What was measured."""
+    from lib.peers_speech import bare
     from lib.speech_prepare import prepare
     from lib.speech_source import shemo
 
@@ -59,7 +56,7 @@ def main(cfg: Config) -> Result:
     n_workers = cfg.workers or n_cores()
     bare_s, core_s, peaks = [], [], []
     for turn in range(cfg.repeats):
-        seconds, _ = _timed(partial(_bare, paths, n_workers))
+        seconds, _ = _timed(partial(bare, paths, workers=n_workers))
         bare_s.append(seconds)
         with tempfile.TemporaryDirectory() as out:
             folder = Path(out) / "shemo"
@@ -67,60 +64,20 @@ def main(cfg: Config) -> Result:
         core_s.append(seconds)
         peaks.append(peak)
         print(f"{turn}: bare {bare_s[-1]:.2f} s, core {seconds:.2f} s, {peak / 1e6:.0f} MB")
-    bare, core = statistics.median(bare_s), statistics.median(core_s)
-    found = Result(bare_s=bare, core_s=core, ratio=core / bare, peak_bytes=max(peaks))
+    bare_all, core = statistics.median(bare_s), statistics.median(core_s)
+    found = Result(bare_s=bare_all, core_s=core, ratio=core / bare_all, peak_bytes=max(peaks))
     print(
-        f"{len(paths)} files, {n_workers} processes: bare {bare:.2f} s, core {core:.2f} s, ratio "
-        f"{found.ratio:.2f}; at most {found.peak_bytes / 1e6:.0f} MB in all processes together"
+        f"{len(paths)} files, {n_workers} processes: bare {bare_all:.2f} s, core {core:.2f} s, "
+        f"ratio {found.ratio:.2f}; at most {found.peak_bytes / 1e6:.0f} MB in all processes together"
     )
     return found
 
 
-def _bare(paths: list[str], n_workers: int) -> None:
-    """Decode and resample all files, and forget them."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, context) as pool:
-        for _ in pool.map(_decode, paths, chunksize=CHUNK):
-            pass
-
-
-def _decode(path: str) -> None:
-    import soundfile
-    import soxr  # type: ignore[import-untyped, unused-ignore]
-
-    waveform, rate = soundfile.read(path, dtype="float32")
-    soxr.resample(waveform, rate, 16_000, quality="HQ")
-
-
 def _timed(work: Callable[[], object]) -> tuple[float, int]:
-    """Wall time in s, and the most resident memory of this process and its children in bytes.
-
-    Pages that processes share count once for each, so the memory is an upper bound.
-    """
-    import psutil  # type: ignore[import-untyped, unused-ignore]
-
-    me, done, peak = psutil.Process(), threading.Event(), 0
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.05):
-            total = 0
-            for process in (me, *me.children(recursive=True)):
-                try:
-                    total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            peak = max(peak, total)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    """Wall time in s, and the most memory in bytes, see lib.bench_process."""
     started = time.perf_counter()
-    try:
-        work()
-        return time.perf_counter() - started, peak
-    finally:
-        done.set()
-        watcher.join()
+    _, peak = watched(work)
+    return time.perf_counter() - started, peak
 
 
 if __name__ == "__main__":

@@ -174,4 +174,5 @@ def test_a_wrong_option_is_refused_in_one_line(change: dict[str, Any], tmp_path:
 def test_every_case_of_the_command_line_is_there() -> None:
     from typing import get_args
 
-    assert set(get_args(script.Case)) == set(bench_cases.CASES)
+    assert set(get_args(script.Case)) == {*bench_cases.CASES, "recipe", "processes"}
+    assert {*script.QUICK, *script.ON_GPU} <= set(get_args(script.Case))
