@@ -36,7 +36,8 @@ def recipe(at: Setting) -> list[Row]:
     with _copy(job) as project:
         told = _run([sys.executable, "-m", "invoke", "--dry", *line], project)
         started = time.perf_counter()
-        _run([sys.executable, "-m", "invoke", *line], project)
+        threads = {} if at.threads is None else {"OMP_NUM_THREADS": str(at.threads)}
+        _run([sys.executable, "-m", "invoke", *line], project, **threads)
         wall = at.told("recipe", Measured(seconds=time.perf_counter() - started))
     commands = [shlex.split(command) for command in told.splitlines() if " -m scripts." in command]
     with _copy(job) as project:

@@ -68,7 +68,7 @@ def main(cfg: Config) -> Result:
     found = Result(bare_s=bare_all, core_s=core, ratio=core / bare_all, peak_bytes=max(peaks))
     print(
         f"{len(paths)} files, {n_workers} processes: bare {bare_all:.2f} s, core {core:.2f} s, "
-        f"ratio {found.ratio:.2f}; at most {found.peak_bytes / 1e6:.0f} MB in all processes together"
+        f"ratio {found.ratio:.2f}; at most {found.peak_bytes / 1e6:.0f} MB beyond what was there"
     )
     return found
 
