@@ -58,3 +58,95 @@ def test_one_group_gives_no_interval_of_any_metric() -> None:
     labels = np.arange(10) % 2
     found = stats.intervals(labels, labels, np.zeros(10), n_classes=2)
     assert all(math.isnan(end) for interval in found.values() for end in interval)
+
+
+def noisy(generator: np.random.Generator, labels: np.ndarray, *rights: float) -> np.ndarray:
+    """Predictions, a row for each share of rows that is surely right."""
+    guesses = generator.integers(3, size=(len(rights), len(labels)))
+    surely = generator.random(guesses.shape) < np.array(rights)[:, None]
+    return np.where(surely, labels, guesses)
+
+
+def test_a_paired_difference_is_resampled_as_scipy_does() -> None:
+    generator = np.random.default_rng(3)
+    labels = generator.integers(3, size=300)
+    both = noisy(generator, labels, 0.7, 0.6)
+    drawn = stats.resampled_metrics(labels, both, np.arange(300), n_classes=3)["accuracy"]
+    differences = drawn[:, 0] - drawn[:, 1]
+    same = scipy_stats.bootstrap(
+        tuple((both == labels).astype(float)),
+        lambda one, other, axis=-1: one.mean(axis) - other.mean(axis),
+        paired=True,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    assert differences == pytest.approx(same.bootstrap_distribution, abs=1e-12)
+    assert stats.interval(differences) == pytest.approx(tuple(same.confidence_interval))
+
+
+def test_one_seed_or_the_same_one_thrice_gives_the_interval_of_one() -> None:
+    generator = np.random.default_rng(4)
+    labels, groups = generator.integers(3, size=120), np.arange(120) // 4
+    said = noisy(generator, labels, 0.5)
+    alone = stats.intervals(labels, said[0], groups, n_classes=3)
+    assert stats.intervals(labels, said, groups, n_classes=3) == alone
+    thrice = stats.intervals(labels, said.repeat(3, axis=0), groups, n_classes=3)
+    for name, ends in alone.items():
+        assert thrice[name] == pytest.approx(ends), name
+    correct = said == labels
+    assert stats.accuracy_interval(correct, groups) == alone["accuracy"]
+
+
+def test_seeds_vary_as_the_variance_of_their_mean_says() -> None:
+    of_seed = np.array([0.5, 0.6, 0.9])
+    drawn = stats.over_seeds(np.tile(of_seed, (200_000, 1)))
+    assert drawn.mean() == pytest.approx(of_seed.mean(), abs=1e-3)
+    assert drawn.var() == pytest.approx(of_seed.var(ddof=1) / 3, rel=0.02)
+
+
+def test_groups_and_seeds_are_drawn_independently_of_each_other() -> None:
+    """Were one seed drawn with a group, what differs by group would move what differs by seed."""
+    generator = np.random.default_rng(5)
+    of_group = stats.resampled_metrics(
+        np.zeros(40, int), generator.integers(2, size=40), np.arange(40), n_classes=2
+    )["accuracy"]
+    of_seed = stats.over_seeds(np.tile(np.array([0.0, 1.0, 5.0]), (len(of_group), 1)))
+    assert abs(np.corrcoef(of_group[:, 0], of_seed)[0, 1]) < 0.03
+
+
+def test_p_and_the_interval_agree_on_zero() -> None:
+    differences = np.arange(-30, 9969) / 1000
+    p = stats.bootstrap_p(differences, n_groups=100)
+    assert p == pytest.approx(2 * 32 / 10000), "31 of 9999 are not above 0, and the one added"
+    assert stats.bootstrap_p(-differences, n_groups=100) == p
+    low, high = stats.interval(differences, confidence=1 - p + 0.001)
+    assert low < 0 < high
+    assert stats.interval(differences, confidence=1 - p - 0.001)[0] > 0
+
+
+def test_p_of_nothing_is_one_and_few_groups_never_give_a_small_one() -> None:
+    assert stats.bootstrap_p(np.zeros(999), n_groups=50) == 1
+    assert stats.bootstrap_p(np.full(999, 1e-17), n_groups=50) == 1, "float noise is no difference"
+    always = np.ones(9999)
+    assert stats.bootstrap_p(always, n_groups=50) == pytest.approx(2 / 10000)
+    assert stats.bootstrap_p(always, n_groups=2) == 0.5, "two groups agree by chance as often"
+    assert math.isnan(stats.bootstrap_p(np.full(9, np.nan), n_groups=1))
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.6, 0.7]) == [1, 1]
+    assert stats.holm([0.04]) == [0.04]
+    with_nan = stats.holm([0.02, float("nan"), 0.04])
+    assert (with_nan[0], with_nan[2]) == pytest.approx((0.04, 0.04))
+    assert math.isnan(with_nan[1])
+
+
+def test_mcnemar_is_exact_for_few_rows_and_corrected_chi_squared_for_more() -> None:
+    by_hand = 2 * (1 + 7 + 21) / 2**7  # 2 of 7 or fewer, both ways
+    assert stats.mcnemar_p(2, 5) == pytest.approx(by_hand)
+    assert stats.mcnemar_p(5, 2) == stats.mcnemar_p(2, 5)
+    assert stats.mcnemar_p(4, 20) == scipy_stats.binomtest(4, 24).pvalue
+    expected = scipy_stats.chi2.sf((22 - 8 - 1) ** 2 / 30, df=1)
+    assert stats.mcnemar_p(8, 22) == pytest.approx(expected)
+    assert stats.mcnemar_p(0, 0) == stats.mcnemar_p(3, 3) == stats.mcnemar_p(20, 20) == 1
