@@ -1,7 +1,11 @@
 """One audio file of any kind as 16 kHz mono int16, or the reason why it cannot be used."""
 
+import contextlib
 import io
 import math
+import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +120,10 @@ def read_bytes(path: Path) -> bytes:
         BadAudio: if it is missing, cannot be read or is huge.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a device or a pipe may never end
+            raise BadAudio("unreadable", "not a plain file")
+        if about.st_size > MAX_BYTES:
             raise BadAudio("too long", f"more than {MAX_BYTES >> 20} MiB")
         return path.read_bytes()
     except FileNotFoundError:
@@ -150,7 +157,7 @@ def _checked(data: bytes, suffix: str) -> bytes:
 def _decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int, int]:
     """(n,) or (n, channels) float32 waveform, its rate in Hz, the number of channels."""
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with _silent(container(data) == "MP3"), soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, n_channels, n_frames = file.samplerate, file.channels, file.frames
             if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
                 raise BadAudio("damaged", f"a sample rate of {rate} Hz")
@@ -174,6 +181,22 @@ def _decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int, int]:
     if not len(waveform):
         raise BadAudio("no samples")
     return waveform, rate, n_channels
+
+
+@contextlib.contextmanager
+def _silent(is_mp3: bool) -> Iterator[None]:
+    """Let libmpg123 write nothing to the process's stderr: what is wrong is told elsewhere."""
+    if not is_mp3:
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _to_int16(waveform: np.ndarray, rate: int, n_channels: int) -> Clip:

@@ -74,6 +74,8 @@ def make(
         "libraries": {n: importlib.metadata.version(n) for n in ("librosa", "numpy", "soxr")},
     }
     path = prepared / "augmented" / f"{recipe}-{digest(made_of)[:12]}"
+    if path.exists() and not force:  # also where nothing can be written, not even a lock
+        return path, False
     with locked(path.parent / f".{path.name}.lock", wait=True):
         if path.exists() and not force:
             return path, False

@@ -1,9 +1,11 @@
 """Checkpoints that are whole or absent: `step-N/` folders, the newest valid one wins."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -59,8 +61,13 @@ def newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] 
     for path in _newest_first(folder):
         problem = _problem(path)
         if problem is None:
-            tensors = load_file(path / "tensors.safetensors")
-            return tensors, files.read_json(path / "state.json"), damaged
+            try:
+                state = files.read_json(path / "state.json")
+                if isinstance(state, dict):
+                    return load_file(path / "tensors.safetensors"), state, damaged
+                problem = "state.json holds no JSON object"
+            except (UserError, SafetensorError) as error:  # right by its sum, and yet no checkpoint
+                problem = str(error)
         damaged.append(f"{path}: {problem}")
     if damaged:
         raise UserError(f"no checkpoint is whole ({'; '.join(damaged)}); start again with --force")
@@ -68,7 +75,7 @@ def newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] 
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    steps = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
+    steps = [path for path in folder.glob("step-*") if re.fullmatch("[0-9]+", path.name[5:])]
     return sorted(steps, key=lambda path: int(path.name[5:]), reverse=True)
 
 

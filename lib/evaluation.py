@@ -29,11 +29,7 @@ def timed(
         dtype: of autocast, None for full precision.
         in_turn: rows of each batch, one after another; None puts those of one length together.
     """
-    if in_turn is None:
-        order = passes(split, next(classifier.parameters()).device)
-    else:
-        rows = np.arange(len(split))
-        order = [rows[start : start + in_turn] for start in range(0, len(rows), in_turn)]
+    order = passes(split, next(classifier.parameters()).device, in_turn=in_turn)
     started = time.perf_counter()
     logits = predict(classifier, split, dtype=dtype, order=order)
     seconds = time.perf_counter() - started

@@ -5,9 +5,10 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,33 @@ def read_json(path: Path) -> Any:
         UserError: if the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        if re.search(r"\\u[dD][89abAB]", text):  # half a character could never be written again
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or digits without end
         raise UserError(f"{path} is damaged ({error}); delete it and make it again") from None
+
+
+def wrong_fields(record: Any, kinds: Mapping[str, Any]) -> str:
+    """Which of a record's fields are absent or of another type, in words; "" if none is.
+
+    Args:
+        record: from a JSON file.
+        kinds: name → type or tuple of types, for isinstance. Of lists named `labels` each entry
+            must be a name, and none may stand there twice.
+    """
+    if not isinstance(record, dict):
+        return "no JSON object"
+    wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+    labels = record.get("labels", ()) if "labels" not in wrong else ()
+    names = all(isinstance(label, str) and label for label in labels)
+    if not names or len(set(labels)) < len(labels):
+        wrong.append("labels")
+    return ", ".join(wrong)
 
 
 def write_text(path: Path, text: str) -> None:

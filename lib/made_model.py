@@ -29,9 +29,9 @@ def make(
         UserError: if the folder holds something else, is damaged, or was made with other options.
     """
     with files.locked(folder.parent / f".{folder.name}.lock", wait=True):
-        source = _source(folder, made_by)
-        if folder.exists() and not force:
-            return _kept(folder, source, options), True
+        kept = there(folder, made_by=made_by, options=options, force=force)
+        if kept is not None:
+            return kept, True
         with files.staged_folder(folder) as stage:
             write(stage)
             names = sorted(path.name for path in stage.iterdir())
@@ -39,6 +39,18 @@ def make(
             source["files"] = {name: files.sha256(stage / name) for name in names}
             files.write_json(stage / "source.json", source)
     return source, False
+
+
+def there(
+    folder: Path, *, made_by: str, options: Mapping[str, Any], force: bool = False
+) -> dict[str, Any] | None:
+    """What `folder`/source.json says if it is there and unchanged; None if it is to be made.
+
+    Raises:
+        UserError: as `make` does.
+    """
+    source = _source(folder, made_by)
+    return _kept(folder, source, options) if folder.exists() and not force else None
 
 
 def _source(folder: Path, made_by: str) -> dict[str, Any]:

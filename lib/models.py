@@ -4,12 +4,14 @@ The loop never sees a library's output object: a batch goes in by keyword, logit
 What differs between encoders stands in lib.families.
 """
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lib.errors import UserError
 from lib.families import Family, family_of, speech_features
@@ -30,6 +32,8 @@ class Classifier(nn.Module):
             embeddings learn: then no hidden state can be computed ahead.
         features_frozen: whether the convolutions of a speech encoder are frozen, so that at
             least their features can be computed ahead.
+        recompute: whether a training step computes a layer's activations again in the backward
+            pass instead of keeping them: less memory, the same numbers, about a third more time.
     """
 
     def __init__(
@@ -77,6 +81,12 @@ class Classifier(nn.Module):
         self.frozen: list[nn.Module] = []
         self.prefix_layers: int | None = None
         self.features_frozen = False
+        self.recompute = False
+
+    @property
+    def skips_parts(self) -> bool:
+        """Whether a training step may leave out parameters that learn."""
+        return self.layerdrop > 0 or self.mask_time > 0
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -129,6 +139,26 @@ class Classifier(nn.Module):
 
     def forward(self, hidden: Tensor | None = None, **batch: Tensor) -> Tensor:
         """Logits (B, C) from the family's inputs, or from what `prefix` gives."""
+        states, mask = self.states(hidden, **batch)
+        if self.pooling != "weighted":
+            return self.head(pool(states[-1], mask, self.pooling))
+        weights = self.layer_weights[: len(states)].softmax(0)
+        mixed = sum(weight * state for weight, state in zip(weights, states, strict=True))
+        return self.head(pool(cast(Tensor, mixed), mask, "mean"))
+
+    def states(
+        self, hidden: Tensor | None = None, **batch: Tensor
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Hidden states (B, T, D) before the first computed layer and after each, final norm done.
+
+        Args:
+            hidden: from `prefix`, instead of the inputs.
+            batch: the family's inputs, or `features` from `prefix`; of speech also `hide` (B, T)
+                bool, frames to hide.
+
+        Returns:
+            The states, and the mask (B, T), False on padding; None where there is none.
+        """
         start = 0
         if hidden is None:
             hidden, mask = self._embed(**batch)
@@ -137,11 +167,7 @@ class Classifier(nn.Module):
         states = self._run(hidden, mask, start, self.read_layers)
         if self.family.final_norm:
             states[-1] = self.encoder.get_submodule(self.family.final_norm)(states[-1])
-        if self.pooling != "weighted":
-            return self.head(pool(states[-1], mask, self.pooling))
-        weights = self.layer_weights[: len(states)].softmax(0)
-        mixed = sum(weight * state for weight, state in zip(weights, states, strict=True))
-        return self.head(pool(cast(Tensor, mixed), mask, "mean"))
+        return states, mask
 
     def _embed(self, **batch: Tensor) -> tuple[Tensor, Tensor | None]:
         """Hidden states (B, T, D) below the first layer, and the mask (B, T) or None."""
@@ -151,8 +177,14 @@ class Classifier(nn.Module):
         features = batch.get("features")
         if features is None:
             features, mask = speech_features(self.encoder, batch["input_values"], mask)
-        hide = self.mask_time if self.training else 0.0
-        return self.family.embed(self.encoder, features=features, mask=mask, mask_time=hide), mask
+        hidden = self.family.embed(
+            self.encoder,
+            features=features,
+            mask=mask,
+            mask_time=self.mask_time if self.training else 0.0,
+            hide=batch.get("hide"),
+        )
+        return hidden, mask
 
     def _run(self, hidden: Tensor, mask: Tensor | None, start: int, stop: int) -> list[Tensor]:
         """The hidden states before layer `start` and after each layer up to `stop`."""
@@ -160,15 +192,17 @@ class Classifier(nn.Module):
         # which lets attention take its fastest kernel and asks the device nothing.
         keys = None if mask is None else mask[:, None, None, :].bool()
         bias, states = None, [hidden]
+        again = self.recompute and torch.is_grad_enabled()
         for layer in self.layers[start:stop]:
             needed = self.family.gated_heads and bias is None  # the layer that holds the bias
             droppable = layer.training and self.layerdrop > 0 and not needed
             if droppable and float(torch.rand(())) < self.layerdrop:
                 continue
+            run = functools.partial(checkpoint, layer, use_reentrant=False) if again else layer
             if self.family.gated_heads:  # WavLM hands its position bias from layer to layer
-                hidden, bias = layer(hidden, attention_mask=mask, position_bias=bias)
+                hidden, bias = run(hidden, attention_mask=mask, position_bias=bias)
             else:
-                hidden = layer(hidden, attention_mask=keys)
+                hidden = run(hidden, attention_mask=keys)
             states.append(hidden)
         return states
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
-from lib.files import read_json, sha256
+from lib.files import read_json, sha256, wrong_fields
 
 FORMAT = 1
 SAMPLE_RATE = 16_000  # Hz
@@ -172,6 +172,17 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not of speech made with scripts.prepare_shemo")
     if meta.get("format") != FORMAT or not {"labels", "files", "fingerprint"} <= meta.keys():
         raise UserError(f"{path} is of another version; {MAKE_AGAIN}")
+    kinds: dict[str, Any] = {
+        "corpus": (str, type(None)),
+        "name": str,
+        "labels": list,
+        "files": dict,
+        "fingerprint": str,
+        "sample": bool,
+    }
+    kinds |= {"made_of": dict, "n": int, "seconds": (int, float), "skipped": list, "warnings": list}
+    if wrong := wrong_fields(meta, kinds):
+        raise UserError(f"{path} is damaged ({wrong}); {MAKE_AGAIN}")
     return meta
 
 
@@ -185,7 +196,18 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     path = folder / "manifest.csv"
     if not path.is_file() or sha256(path) != expected:
         raise UserError(f"{path} is missing or damaged; {MAKE_AGAIN}")
-    return _read_csv(path)
+    try:
+        frame = _read_csv(path)
+        if not set(COLUMNS) <= set(frame.columns):
+            raise ValueError(f"no column {min(set(COLUMNS) - set(frame.columns))}")
+        if not (frame[["shard", "offset", "n_samples"]].astype(np.int64) >= 0).all(axis=None):
+            raise ValueError("a place in the audio is below 0")
+        if not np.array_equal(frame["id"].to_numpy(), np.arange(len(frame))):
+            raise ValueError("its ids are not 0, 1, 2 ...")
+    except (ValueError, TypeError) as error:  # pandas's own are of these kinds
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({reason}); {MAKE_AGAIN}") from None
+    return frame
 
 
 def refuse_short(folder: Path, encoder: Mapping[str, Any]) -> None:

@@ -1,15 +1,15 @@
 """From a model and a split to logits: forward passes in the right precision, without gradients."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib import plan
+from lib import metrics, parallel, plan
 from lib.errors import UserError
 from lib.loader import Batch, Split, batches
-from lib.models import Classifier
 
 
 def forward(model: nn.Module, batch: Batch, *, dtype: torch.dtype | None) -> Tensor:
@@ -20,21 +20,27 @@ def forward(model: nn.Module, batch: Batch, *, dtype: torch.dtype | None) -> Ten
         return model(**inputs)
 
 
-def passes(split: Split, device: torch.device, *, budget: int | None = None) -> list[np.ndarray]:
+def passes(
+    split: Split, device: torch.device, *, budget: int | None = None, in_turn: int | None = None
+) -> list[np.ndarray]:
     """The batches of a pass without gradients: rows of about one length together.
 
     Args:
         split: to pass over.
         device: to compute on.
         budget: padded length of one batch, in the unit of the split's lengths.
+        in_turn: rows of each batch, one after another, whatever their lengths.
     """
+    if in_turn:
+        rows = np.arange(len(split))
+        return [rows[start : start + in_turn] for start in range(0, len(rows), in_turn)]
     if budget is None:
         budget = (64 if device.type == "cuda" else 8) * max(1, int(split.lengths.max()))
     return list(plan.by_length(split.lengths, budget=budget))
 
 
 def predict(
-    model: Classifier,
+    model: nn.Module,
     split: Split,
     *,
     dtype: torch.dtype | None = None,
@@ -42,6 +48,8 @@ def predict(
     order: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Logits (N, C) float32 of every row, in row order, in eval mode, without gradients.
+
+    Processes that have joined share the batches, so all of them must call this.
 
     Args:
         model: on its device.
@@ -52,15 +60,56 @@ def predict(
     """
     device = next(model.parameters()).device
     order = passes(split, device, budget=budget) if order is None else order
+    mine = parallel.take_turns(list(order))
     model.eval()
     parts = []
     with torch.inference_mode():
-        for batch in batches(split, order, device=device):
+        for batch in batches(split, mine, device=device):
             parts.append(forward(model, batch, dtype=dtype).float())
-    logits = torch.cat(parts).cpu().numpy()
+    found = torch.cat(parts).cpu().numpy() if parts else None
+    rows = np.concatenate(mine) if mine else None
+    told = [both for both in parallel.gathered((rows, found)) if both[0] is not None]
+    logits = np.concatenate([values for _, values in told])
     in_order = np.empty_like(logits)
-    in_order[np.concatenate(order)] = logits
+    in_order[np.concatenate([some for some, _ in told])] = logits
     return in_order
+
+
+def validate(
+    model: nn.Module,
+    split: Split,
+    *,
+    class_names: tuple[str, ...],
+    amp: str = "off",
+    in_turn: int | None = None,
+) -> dict[str, Any]:
+    """What a validation during training finds.
+
+    Args:
+        model: on its device.
+        split: to predict.
+        class_names: C names.
+        amp: precision, as in a run's options.
+        in_turn: as in `passes`.
+
+    Returns:
+        n, loss, accuracy, uar, macro_f1; first_predictions and first_labels, of the first ten
+        rows; n_predicted and n_true, rows by class.
+    """
+    device = next(model.parameters()).device
+    order = passes(split, device, in_turn=in_turn)
+    logits = predict(model, split, dtype=precision(amp, device), order=order)
+    predicted = logits.argmax(1)
+    found = metrics.summarize(split.labels, predicted, class_names=class_names)
+    return {
+        "n": len(split),
+        "loss": mean_loss(logits, split.labels),
+        **{name: found[name] for name in ("accuracy", "uar", "macro_f1")},
+        "first_predictions": predicted[:10].tolist(),
+        "first_labels": split.labels[:10].tolist(),
+        "n_predicted": np.bincount(predicted, minlength=len(class_names)).tolist(),
+        "n_true": np.bincount(split.labels, minlength=len(class_names)).tolist(),
+    }
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -88,16 +88,15 @@ def save(
 
 
 def publish(
-    best: Path, folder: Path, *, made_by: str, trained_on: Mapping[str, Any], force: bool
+    best: Path, folder: Path, *, made_by: str, trained_on: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What source.json of data/models/NAME says, made now from `best/` if it is not there.
+    """What source.json of a model folder says, made now of `best/`.
 
     Args:
         best: of the run, from `save`.
-        folder: to make.
+        folder: to make, or to replace if it is of the same making.
         made_by: pretrain-hubert or pretrain-bert.
         trained_on: options and fingerprints, fit for JSON.
-        force: replace a folder that was made with others.
 
     Raises:
         UserError: if the folder holds something else.
@@ -106,7 +105,7 @@ def publish(
     def write(stage: Path) -> None:
         shutil.copytree(best, stage, dirs_exist_ok=True)
 
-    found, _ = made_model.make(folder, write, made_by=made_by, options=trained_on, force=force)
+    found, _ = made_model.make(folder, write, made_by=made_by, options=trained_on, force=True)
     return found
 
 

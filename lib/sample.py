@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 TEXT_FILES = {"train": "Train-word.csv", "validation": "Val-word.csv", "test": "Test-word.csv"}
+UNLABELLED = "unlabelled.txt"
 MARKER = "SAMPLE"  # a folder that holds this file is a sample: tables and pictures say so
 
 PERSONS = ("سارا", "مریم", "زهرا", "نرگس", "علی", "رضا", "حسین", "امیر")
@@ -82,8 +83,8 @@ def text_corpus(
 def sentences(n: int, *, seed: int) -> Iterator[str]:
     """`n` lines of unlabelled text of the same kind, for pretraining.
 
-    A line is a premise, followed half of the time by one or two statements that it entails. No line
-    holds a premise of the validation or test split of the corpus of seed 0.
+    A line is a premise and, after a tab, one or two statements that it entails. No line holds a
+    premise of the validation or test split of the corpus of seed 0.
     """
     corpus = text_corpus()
     held_out = {row[0] for split in ("validation", "test") for row in corpus[split]}
@@ -92,9 +93,17 @@ def sentences(n: int, *, seed: int) -> Iterator[str]:
         event = _event(rng)
         premise = _premise(event, rng)
         if premise not in held_out:
-            n_restated = rng.choice((0, 0, 1, 2))
-            yield " ".join([premise, *(_hypothesis(event, "e", rng) for _ in range(n_restated))])
+            stated = [_hypothesis(event, "e", rng) for _ in range(rng.choice((1, 2)))]
+            yield f"{premise}\t{' '.join(stated)}"
             n -= 1
+
+
+def unlabelled_files(n: int, *, seed: int = 0) -> dict[str, str]:
+    """The contents of the unlabelled part's files by name: `n` lines, and the marker."""
+    marker = {"made_by": "lib.sample.unlabelled_files", "seed": seed, "n": n}
+    marker["note"] = "a sample, not a result"
+    lines = "".join(f"{line}\n" for line in sentences(n, seed=seed))
+    return {UNLABELLED: lines, MARKER: json.dumps(marker) + "\n"}
 
 
 def text_files(*, seed: int = 0) -> dict[str, str]:

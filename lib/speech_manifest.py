@@ -35,6 +35,7 @@ def read_manifest(path: Path, *, root: Path | None = None, labels: Sequence[str]
     for line, row in _rows(path):
         where = f"{path}, row {line}"
         source = _source(row, root, where)
+        _check_inside(source, root.resolve(), where)
         if source.path in lines:
             raise UserError(f"{where}: {source.path} stands in row {lines[source.path]} too")
         if labels and source.label_filename not in labels:
@@ -99,6 +100,19 @@ def _source(row: dict[str, str], root: Path, where: str) -> Source:
         transcript=" ".join(row.get("transcript", "").split()),
         split=split,
     )
+
+
+def _check_inside(source: Source, root: Path, where: str) -> None:
+    """Refuse a link that leads out of the folder; `root` is resolved."""
+    try:
+        place = source.file.resolve()
+    except (OSError, RuntimeError):  # a link to itself: who reads it will say so
+        return
+    if not place.is_relative_to(root):
+        raise UserError(
+            f"{where}: {source.path} is a link that leads out of {root}; put the recording itself "
+            "there, or name the folder that holds them all with --root"
+        )
 
 
 def _check_splits(path: Path, sources: dict[str, Source], lines: dict[str, int]) -> None:

@@ -5,6 +5,7 @@ Averages (pitch, timbre, tempo, length) hint at the emotion; what tells it is th
 loudness and voice quality within a phrase, to which statistics over a whole clip are nearly blind.
 """
 
+import functools
 import json
 import wave
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import files
+from lib import files, pool
 from lib.errors import UserError
 from lib.sample import MARKER
 from lib.voice import SAMPLE_RATE_HZ, SOUNDS, WORDS, Speaker, Style, make_speaker, say
@@ -117,13 +118,31 @@ def utterances(n: int, *, seed: int) -> Iterator[np.ndarray]:
 
     The voices are drawn anew for each clip: none is a speaker of the corpus.
     """
-    for i in range(n):
-        rng = np.random.default_rng([seed, 3, i])
-        speaker = make_speaker(rng, str(rng.choice(["F00", "M00"])), place=rng.random())
-        letter = str(
-            rng.choice(list(CLIPS), p=np.array(list(CLIPS.values())) / sum(CLIPS.values()))
-        )
-        yield say(rng, speaker, STYLES[letter])[0].astype(np.float32)
+    return (utterance(i, seed=seed) for i in range(n))
+
+
+def utterance(number: int, *, seed: int) -> np.ndarray:
+    """The number-th clip of `utterances`: (n,) float32 at 16 kHz within ±1."""
+    rng = np.random.default_rng([seed, 3, number])
+    speaker = make_speaker(rng, str(rng.choice(["F00", "M00"])), place=rng.random())
+    letter = str(rng.choice(list(CLIPS), p=np.array(list(CLIPS.values())) / sum(CLIPS.values())))
+    return say(rng, speaker, STYLES[letter])[0].astype(np.float32)
+
+
+def write_utterances(folder: Path, *, n: int, seed: int, workers: int | None = None) -> int:
+    """The number of files written into an empty folder: `n` unlabelled clips and the marker."""
+    of_seed = functools.partial(utterance, seed=seed)
+    for number, waveform in enumerate(pool.ordered(of_seed, range(n), workers=workers, chunk=32)):
+        samples = np.clip(np.round(32000 * waveform), -32767, 32767)
+        write_wav(folder / f"u{number:05d}.wav", samples, sample_rate=SAMPLE_RATE_HZ)
+    about = {
+        "made_by": "lib.speech_sample.write_utterances",
+        "note": "a sample, not a result",
+        "settings": _settings(seed, n),
+        "files": _fingerprint(folder),
+    }
+    files.write_json(folder / MARKER, about)
+    return n + 1
 
 
 def write_corpus(folder: Path, *, seed: int = 0) -> int:
@@ -156,11 +175,12 @@ def write_corpus(folder: Path, *, seed: int = 0) -> int:
     return len(clips) + 2
 
 
-def is_current(folder: Path, *, seed: int = 0) -> bool:
-    """Whether the folder holds exactly what write_corpus would write."""
+def is_current(folder: Path, *, seed: int = 0, unlabelled: int = 0) -> bool:
+    """Whether the folder holds exactly what write_corpus, or write_utterances, would write."""
     try:
         about = files.read_json(folder / MARKER)
-        return bool(about["settings"] == _settings(seed) and about["files"] == _fingerprint(folder))
+        settings = _settings(seed, unlabelled)
+        return bool(about["settings"] == settings and about["files"] == _fingerprint(folder))
     except (UserError, KeyError, TypeError):
         return False
 
@@ -175,9 +195,10 @@ def write_wav(path: Path, samples: np.ndarray, *, sample_rate: int) -> None:
         file.writeframes(samples.astype("<i2").tobytes())
 
 
-def _settings(seed: int) -> str:
+def _settings(seed: int, unlabelled: int = 0) -> str:
     counts = (CLIPS, N_SPEAKERS, DISPUTED_SHARE, LOW_RATE_SHARE)
-    return files.digest([VERSION, seed, repr((counts, STYLES, SOUNDS, WORDS))])
+    more = [unlabelled] if unlabelled else []
+    return files.digest([VERSION, seed, repr((counts, STYLES, SOUNDS, WORDS)), *more])
 
 
 def _fingerprint(folder: Path) -> str:

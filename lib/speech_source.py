@@ -180,7 +180,7 @@ def _by_name(found: Mapping[str, Source], folder: Path) -> dict[str, Source]:
 
 def some(values: Iterable[str], n: int = 3) -> str:
     """The first few of some values in words, and how many more there are."""
-    listed = list(values)
+    listed = [value if value.isprintable() else repr(value) for value in values]
     more = f" and {len(listed) - n} more" if len(listed) > n else ""
     return ", ".join(listed[:n]) + more
 

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
-from lib.files import digest, locked, read_json, sha256, staged_folder, write_json
+from lib.files import digest, locked, read_json, sha256, staged_folder, write_json, wrong_fields
 from lib.persian import Progress, clean
 from lib.text_source import FARSTAIL_MD5, FLAGS, SPLITS, Layout, read_sources
 
 FORMAT = 1
+MAKE_AGAIN = "scripts.prepare_text --force makes it again"
 
 
 def prepare(
@@ -103,6 +104,23 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not of a text made with scripts.prepare_text")
     if meta.get("format") != FORMAT or not {"splits", "labels", "fingerprint"} <= meta.keys():
         raise UserError(f"{path} is of another version; make it with scripts.prepare_text --force")
+    kinds: dict[str, Any] = {
+        "name": str,
+        "labels": list,
+        "splits": dict,
+        "fingerprint": str,
+        "sample": bool,
+    }
+    kinds |= {"preprocess": str, "pairs": bool, "made_of": dict, "warnings": list}
+    kinds |= {"corpus": (str, type(None))}
+    wrong = wrong_fields(meta, kinds) or ", ".join(
+        split
+        for split in SPLITS
+        if not isinstance(of := meta["splits"].get(split), dict)
+        or wrong_fields(of, {"n": int, "counts": dict, "sha256": str})
+    )
+    if wrong:
+        raise UserError(f"{path} is damaged ({wrong}); {MAKE_AGAIN}")
     return meta
 
 
@@ -112,12 +130,23 @@ def read_split(folder: Path, split: str) -> pd.DataFrame:
     Raises:
         UserError: if the folder is not a prepared text folder or the file has been changed.
     """
-    expected = read_meta(folder)["splits"][split]["sha256"]
+    meta = read_meta(folder)
     path = folder / f"{split}.csv"
-    if not path.is_file() or sha256(path) != expected:
-        raise UserError(f"{path} is missing or damaged; scripts.prepare_text --force makes it")
-    text = {"label": str, "premise": str, "hypothesis": str}
-    return pd.read_csv(path, keep_default_na=False, dtype=text)
+    if not path.is_file() or sha256(path) != meta["splits"][split]["sha256"]:
+        raise UserError(f"{path} is missing or damaged; {MAKE_AGAIN}")
+    kinds: dict[Any, Any] = {"label": str, "premise": str, "hypothesis": str}
+    kinds |= dict.fromkeys(("id", "group", *FLAGS.values()), np.int64)
+    try:
+        frame = pd.read_csv(path, keep_default_na=False, dtype=kinds)
+        columns = {"id", "group", "label", "premise", *(["hypothesis"] if meta["pairs"] else [])}
+        if not columns <= set(frame.columns) or not set(frame["label"]) <= set(meta["labels"]):
+            raise ValueError("other columns or labels than meta.json says")
+        if len(frame) != meta["splits"][split]["n"]:
+            raise ValueError(f"{len(frame)} rows, not {meta['splits'][split]['n']}")
+    except ValueError as error:  # pandas's own are of this kind
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({reason}); {MAKE_AGAIN}") from None
+    return frame
 
 
 def n_words(texts: pd.Series) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
-from lib.files import digest, locked, read_json, staged_folder, write_json
+from lib.files import (
+    digest,
+    locked,
+    read_json,
+    sha256,
+    staged_folder,
+    write_json,
+    wrong_fields,
+)
 from lib.persian import Progress
 from lib.plan import limited
 from lib.text import read_meta, read_split
@@ -20,7 +29,8 @@ from lib.tokenizer import count, encode, load_tokenizer, n_token_types, tokenize
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
+FORMAT = 2
+DELETE = "delete its folder and it is made again"
 CHUNK = 2048  # pairs handed to the tokenizer at a time
 
 
@@ -64,12 +74,12 @@ class TokenSplit:
 
     def origins(self) -> "list[tuple[dict[str, Any], TokenSplit, np.ndarray]]":
         """The one place that rows come from: what it holds, it, and its row for each row."""
-        sha256 = hashlib.sha256()
+        found = hashlib.sha256()
         for row, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
             second = None if self.second is None else self.second[row]
-            sha256.update(f"{length} {second}".encode())
-            sha256.update(self.tokens[start : start + length].astype("<i8").tobytes())
-        return [({"tokens": sha256.hexdigest()}, self, np.arange(len(self)))]
+            found.update(f"{length} {second}".encode())
+            found.update(self.tokens[start : start + length].astype("<i8").tobytes())
+        return [({"tokens": found.hexdigest()}, self, np.arange(len(self)))]
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -129,8 +139,10 @@ def load(
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} rows leaves nothing; give 1 or more")
     path = tokenize(folder, tokenizer_folder, max_length=max_length)
-    pad_id = read_json(path / "tokens.json")["pad_id"]
-    splits = {split: _load_split(path / split, pad_id) for split in SPLITS}
+    about = read_json(path / "tokens.json")
+    if wrong := wrong_fields(about, {"pad_id": int, "sha256": dict}):
+        raise UserError(f"{path / 'tokens.json'} is damaged ({wrong}); {DELETE}")
+    splits = {name: _load_split(path / name, about["pad_id"], about["sha256"]) for name in SPLITS}
     if limit is None:
         return splits
     return {name: split.take(limited(split.labels, limit)) for name, split in splits.items()}
@@ -188,6 +200,10 @@ def tokenize(
                 counts[split] = count(arrays, tokenizer, max_length=max_length)
                 _save_split(temporary / split, arrays, frame, meta["labels"])
             summary = {"pad_id": tokenizer.pad_token_id or 0, "vocab_size": len(tokenizer)}
+            summary["sha256"] = {
+                file.relative_to(temporary).as_posix(): sha256(file)
+                for file in sorted(temporary.rglob("*.npy"))
+            }
             write_json(temporary / "tokens.json", summary | {"splits": counts, "made_of": made_of})
     return path
 
@@ -205,9 +221,15 @@ def _save_split(
         np.save(folder / f"{name}.npy", array)
 
 
-def _load_split(folder: Path, pad_id: int) -> TokenSplit:
+def _load_split(folder: Path, pad_id: int, sums: Mapping[str, str]) -> TokenSplit:
+    paths = sorted(folder.glob("*.npy"))
+    found = {f"{folder.name}/{path.name}": sha256(path) for path in paths}
+    if found != {name: of for name, of in sums.items() if name.startswith(f"{folder.name}/")}:
+        raise UserError(
+            f"{folder} is damaged (its SHA-256 sums are not those of tokens.json); {DELETE}"
+        )
     try:
-        arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+        arrays = {path.stem: np.load(path, mmap_mode="r") for path in paths}
         tokens = arrays.pop("tokens")
         arrays = {name: np.array(array) for name, array in arrays.items()}
         ends = np.cumsum(arrays["lengths"])
@@ -222,6 +244,5 @@ def _load_split(folder: Path, pad_id: int) -> TokenSplit:
             pad_id=pad_id,
             **{name: arrays[name] for name in ("lengths", "labels", "ids", "groups")},
         )
-    except (ValueError, KeyError, IndexError) as error:
-        problem = f"{folder.parent} is damaged ({error})"
-        raise UserError(f"{problem}; delete it and it is made again") from None
+    except (ValueError, KeyError, IndexError, EOFError, SyntaxError) as error:
+        raise UserError(f"{folder} is damaged ({error}); {DELETE}") from None

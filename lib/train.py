@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib import metrics, optim, plan
+from lib import optim, parallel
+from lib.course import course, epoch_plan
 from lib.errors import UserError
 from lib.loader import Batch, Split, batches
-from lib.models import Classifier
 from lib.options import Training
-from lib.predict import forward, mean_loss, precision, predict
+from lib.predict import forward, precision
 
 Record = dict[str, Any]
 PROGRESS = ("step", "loss_sum", "n_right", "n_seen", "best_score", "best_step", "n_worse")
@@ -25,7 +25,8 @@ PROGRESS = ("step", "loss_sum", "n_right", "n_seen", "best_score", "best_step", 
 class State:
     """All that changes while a run trains; a checkpoint holds just this."""
 
-    model: Classifier
+    model: nn.Module
+    replica: nn.Module  # runs the model; with several processes it averages their gradients
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LambdaLR
     scaler: torch.amp.GradScaler
@@ -75,75 +76,10 @@ class State:
             setattr(self, name, numbers[name])
 
 
-@dataclass(frozen=True)
-class Course:
-    """How many optimizer steps each epoch of a run has: known before the first one.
-
-    Attributes:
-        sizes: of whole epochs.
-        total: steps of the run, which may end within the last epoch.
-    """
-
-    sizes: tuple[int, ...]
-    total: int
-
-    def place(self, step: int) -> tuple[int, int]:
-        """The epoch, 0-based, that follows `step` steps, and the steps of it that are done."""
-        epoch = 0
-        while epoch < len(self.sizes) - 1 and step >= self.sizes[epoch]:
-            step -= self.sizes[epoch]
-            epoch += 1
-        return epoch, step
-
-    def epochs(self, step: int) -> float:
-        """`step` steps in epochs."""
-        epoch, done = self.place(step)
-        return epoch + done / self.sizes[epoch]
-
-    def ends_epoch(self, step: int) -> bool:
-        """Whether the step-th step is the last of its epoch, or of the run."""
-        epoch, done = self.place(step)
-        return step == self.total or done in (0, self.sizes[epoch])
-
-
-def course(options: Training, split: Split) -> Course:
-    """The course of a run over a training split.
-
-    Raises:
-        UserError: if an epoch has no step.
-    """
-    n_epochs = max(1, math.ceil(options.epochs))
-    sizes = tuple(len(_plan(options, split, epoch)[1]) for epoch in range(n_epochs))
-    if min(sizes) == 0:
-        raise UserError(f"{len(split)} training rows do not fill a step; lower --batch-size")
-    part = options.epochs - (n_epochs - 1)
-    return Course(sizes, sum(sizes[:-1]) + math.ceil(part * sizes[-1]))
-
-
-def _plan(
-    options: Training, split: Split, epoch: int
-) -> tuple[Split, list[list[list[np.ndarray]]]]:
-    """The split as it is in an epoch, and that epoch's steps."""
-    split = split.epoch(seed=options.seed, epoch=epoch)
-    rows = None
-    if options.balanced_sampling:
-        rows = plan.balanced(split.labels, seed=options.seed, epoch=epoch)
-    steps = plan.epoch(
-        split.lengths,
-        rows=rows,
-        batch_size=options.batch_size,
-        budget=round(options.batch_length * split.unit),
-        accumulation=options.accumulation,
-        seed=options.seed,
-        epoch=epoch,
-        pool=options.pool,
-        drop_last=options.drop_last,
-    )
-    return split, steps
-
-
-def begin(model: Classifier, options: Training, n_steps: int) -> State:
-    """The state before the first of a run's `n_steps` optimizer steps."""
+def begin(model: nn.Module, options: Training, n_steps: int) -> State:
+    """The state before the first of a run's `n_steps` optimizer steps; the model is placed."""
+    device = next(model.parameters()).device
+    replica = parallel.replica(model, device)
     optimizer = optim.optimizer(
         model,
         name=options.optimizer,
@@ -153,19 +89,18 @@ def begin(model: Classifier, options: Training, n_steps: int) -> State:
     scheduler = optim.schedule(
         optimizer, n_steps=n_steps, warmup=options.warmup, decay=options.decay
     )
-    device = next(model.parameters()).device
     fp16 = precision(options.amp, device) is torch.float16
-    return State(model, optimizer, scheduler, torch.amp.GradScaler(device.type, enabled=fp16))
+    scaler = torch.amp.GradScaler(device.type, enabled=fp16)
+    return State(model, replica, optimizer, scheduler, scaler)
 
 
 def steps(
     state: State,
     train: Split,
-    validation: Split,
     options: Training,
     *,
     loss_fn: Callable[[Tensor, Tensor], Tensor],
-    class_names: tuple[str, ...],
+    validate: Callable[[], Record],
 ) -> Iterator[Record]:
     """Train from `state` to the end of the run, yielding a record after each step.
 
@@ -173,6 +108,13 @@ def steps(
     event `validation` what `validate` returns, the training loss and accuracy since the one
     before, and `better`. The state is consistent whenever a record is yielded, so the caller may
     save it then; the order and the dropout of what follows depend only on the seed and the step.
+
+    Args:
+        state: from `begin`, or restored; it goes on from its step.
+        train: whose rows are learnt; several processes share each step.
+        options: of the loop.
+        loss_fn: of logits (B, C) and labels (B,), the sum over the batch.
+        validate: figures of the model now, with those that `options.metric` may name.
 
     Raises:
         UserError: if a loss or a gradient is not finite; the weights are those before that step.
@@ -187,18 +129,17 @@ def steps(
         return state.n_seen > 0 and (ends or state.step == whole.total)
 
     def validated() -> Record:
-        epochs = {"epoch": whole.epochs(state.step)}
-        return _validation(state, validation, options, class_names) | epochs
+        return _validation(state, validate, options) | {"epoch": whole.epochs(state.step)}
 
     if due():  # a run that was stopped between a step and its validation
         yield validated()
     while state.step < whole.total and not stopped_early(state, options):
         epoch, done = whole.place(state.step)
-        split, todo = _plan(options, train, epoch)
+        split, todo = epoch_plan(options, train, epoch)
         todo = todo[done : done + whole.total - state.step]
-        feed = batches(split, (rows for (turns,) in todo for rows in turns), device=device)
-        for (turns,) in todo:
-            group = [next(feed) for _ in turns]
+        feed = batches(split, (rows for step in todo for rows in _rows(step)), device=device)
+        for step in todo:
+            group = [(next(feed), len(rows) > 0) for rows in step[parallel.rank()]]
             record = _step(state, group, loss_fn=loss_fn, options=options, dtype=dtype)
             yield {"event": "step", "epoch": whole.epochs(state.step)} | record
             if due():
@@ -207,30 +148,36 @@ def steps(
                     return
 
 
+def _rows(step: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """This process's micro-batches of a step; one without rows gets a row, which will not count."""
+    return [rows if len(rows) else step[0][0][:1] for rows in step[parallel.rank()]]
+
+
 def _step(
     state: State,
-    group: list[Batch],
+    group: list[tuple[Batch, bool]],
     *,
     loss_fn: Callable[[Tensor, Tensor], Tensor],
     options: Training,
     dtype: torch.dtype | None,
 ) -> Record:
-    """One optimizer step over the micro-batches of `group`."""
+    """One optimizer step over the micro-batches of `group` that count."""
     model, scaler = state.model, state.scaler
-    model.train()
-    n = sum(len(batch["labels"]) for batch in group)
-    sums = torch.zeros(2, device=group[0]["labels"].device)
-    for turn, batch in enumerate(group):
+    state.replica.train()
+    n = parallel.total_count(sum(len(batch["labels"]) for batch, counts in group if counts))
+    sums = torch.zeros(2, device=group[0][0]["labels"].device)
+    for turn, (batch, counts) in enumerate(group):
         # Dropout depends on where we are, not on what was drawn before: no state to save.
-        torch.manual_seed(_seed_of(options.seed, state.step, turn))
-        logits = forward(model, batch, dtype=dtype)
-        loss = loss_fn(logits, batch["labels"])  # the sum over the micro-batch
-        scaler.scale(loss / n).backward()
-        right = (logits.detach().argmax(-1) == batch["labels"]).sum()
+        torch.manual_seed(_seed_of(options.seed, state.step, turn, parallel.rank()))
+        with parallel.averaged(state.replica, last=turn == len(group) - 1):
+            logits = forward(state.replica, batch, dtype=dtype)
+            loss = loss_fn(logits, batch["labels"]) * counts  # the sum over the micro-batch
+            scaler.scale(loss / max(1, n) * parallel.size()).backward()
+        right = (logits.detach().argmax(-1) == batch["labels"]).sum() * counts
         sums += torch.stack([loss.detach().float(), right.float()])
     scaler.unscale_(state.optimizer)  # a disabled scaler is a no-op: no branches here
     norm = nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
-    loss_sum, n_right, norm_value = torch.cat([sums, norm.float().view(1)]).tolist()
+    loss_sum, n_right, norm_value = torch.cat([parallel.total(sums), norm.float().view(1)]).tolist()
     if not math.isfinite(loss_sum) or not (math.isfinite(norm_value) or scaler.is_enabled()):
         state.optimizer.zero_grad(set_to_none=True)
         raise UserError(_not_finite(state.step, loss_sum, norm_value, group))
@@ -242,7 +189,12 @@ def _step(
     state.loss_sum += loss_sum
     state.n_right += int(n_right)
     state.n_seen += n
-    return {"step": state.step, "n": n, "loss": loss_sum / n, "accuracy": n_right / n}
+    return {
+        "step": state.step,
+        "n": n,
+        "loss": loss_sum / max(1, n),
+        "accuracy": n_right / max(1, n),
+    }
 
 
 def stopped_early(state: State, options: Training) -> bool:
@@ -250,15 +202,10 @@ def stopped_early(state: State, options: Training) -> bool:
     return bool(options.patience) and state.n_worse >= options.patience
 
 
-def _validation(
-    state: State, split: Split, options: Training, class_names: tuple[str, ...]
-) -> Record:
+def _validation(state: State, validate: Callable[[], Record], options: Training) -> Record:
     started = time.perf_counter()
-    dtype = precision(options.amp, next(state.model.parameters()).device)
-    logits = predict(state.model, split, dtype=dtype)
-    found = metrics.summarize(split.labels, logits.argmax(1), class_names=class_names)
-    loss = mean_loss(logits, split.labels)
-    score = -loss if options.metric == "loss" else found[options.metric]
+    found = validate()
+    score = -found["loss"] if options.metric == "loss" else found[options.metric]
     better = state.best_score is None or score > state.best_score
     if better:
         state.best_score, state.best_step, state.n_worse = score, state.step, 0
@@ -267,30 +214,25 @@ def _validation(
     record = {
         "event": "validation",
         "step": state.step,
-        "n": len(split),
         "learning_rate": state.scheduler.get_last_lr()[0],
         "train_loss": state.loss_sum / max(1, state.n_seen),
         "train_accuracy": state.n_right / max(1, state.n_seen),
-        "loss": loss,
-        **{name: found[name] for name in ("accuracy", "uar", "macro_f1")},
-        "first_predictions": logits.argmax(1)[:10].tolist(),
-        "first_labels": split.labels[:10].tolist(),
-        "n_predicted": np.bincount(logits.argmax(1), minlength=len(class_names)).tolist(),
-        "n_true": np.bincount(split.labels, minlength=len(class_names)).tolist(),
+        **found,
         "better": better,
     }
     state.loss_sum, state.n_right, state.n_seen = 0.0, 0, 0
     return record | {"seconds": time.perf_counter() - started}
 
 
-def _seed_of(seed: int, step: int, turn: int, rank: int = 0) -> int:
+def _seed_of(seed: int, step: int, turn: int, rank: int) -> int:
     """A seed for one forward pass, independent of every other one's."""
     return int(np.random.SeedSequence([seed, step, turn, rank]).generate_state(1)[0])
 
 
-def _not_finite(step: int, loss: float, norm: float, group: list[Batch]) -> str:
+def _not_finite(step: int, loss: float, norm: float, group: list[tuple[Batch, bool]]) -> str:
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-    ids = [int(i) for batch in group for i in batch["ids"]]
+    mine = [int(i) for batch, counts in group if counts for i in batch["ids"]]
+    ids = [i for of_rank in parallel.gathered(mine) for i in of_rank]
     shown = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
     return (
         f"{what} at step {step + 1} (training rows {shown}); nothing was updated: lower "

@@ -70,6 +70,8 @@ def _problem(info: zipfile.ZipInfo) -> str:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if parts.is_absolute() or ".." in parts.parts or re.match("[A-Za-z]:", name):
         return "a path that leads out of it"
+    if any(ord(char) < 32 for char in name):
+        return "a name with control characters"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "a link or a special file"
     if info.flag_bits & 1:

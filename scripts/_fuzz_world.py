@@ -62,8 +62,12 @@ def run_script(script: str, argv: tuple[str, ...]) -> None:
     _cli.run(module.main, module.Config, getattr(module, "RECIPES", None))
 
 
-def build(place: Path) -> None:
+def build(place: Path, *, runs: bool = True) -> None:
     """Make the folder, in a process of its own, so that this one starts no threads.
+
+    Args:
+        place: the folder, empty.
+        runs: whether to train runs too.
 
     Raises:
         RuntimeError: if that process fails; it has said why.
@@ -76,6 +80,8 @@ def build(place: Path) -> None:
                 os.dup2(nowhere.fileno(), 1)
             os.chdir(place)
             _make()
+            if runs:
+                _runs()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -100,7 +106,6 @@ def _make() -> None:
     hand.mkdir()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(Path("models/bert", name), hand)
-    _runs()
 
 
 def _text(folder: Path) -> None:
@@ -176,7 +181,7 @@ def _runs() -> None:
     from lib import checkpoints
 
     save = checkpoints.save
-    kept = Path("stopped/bert/s/stopped-s0")
+    kept = Path("stopped")
 
     def save_and_copy(folder: Path, step: int, *rest: Any, **options: Any) -> Path:
         target = save(folder, step, *rest, **options)
@@ -189,3 +194,4 @@ def _runs() -> None:
     shutil.rmtree("runs/bert/s/stopped-s0")
     if not (kept / "checkpoints/step-6/state.json").is_file():
         raise RuntimeError(f"{kept} has no checkpoint of step 6")
+    kept.rename("runs/bert/s/stopped-s0")

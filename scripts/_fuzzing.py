@@ -207,7 +207,7 @@ def best_weights(draw: Random, world: Path) -> Case:
 
 def checkpoints(draw: Random, world: Path) -> Case:
     """The checkpoints of a stopped run, of which a valid one may be left."""
-    top = "stopped/bert/s/stopped-s0"
+    top = "runs/bert/s/stopped-s0"
     step = draw.choice((6, 6, 3))
     folder = f"{top}/checkpoints/step-{step}"
     name = draw.choice(("tensors.safetensors", "state.json", "state.json", "manifest.json"))
@@ -234,8 +234,8 @@ def checkpoints(draw: Random, world: Path) -> Case:
             f"{top}/metrics.jsonl": draw.choice((None, b"", data[:40], data * 2, b"\xff" + data))
         }
         what = "metrics.jsonl"
-    argv = [*BERT_RUN, "--epochs", "3", "--variant", "stopped", "--resume", "--out", "stopped"]
-    return _case("checkpoints", "train_bert", argv, (*BERT, "stopped"), edits, f"{name} {what}")
+    argv = [*BERT_RUN, "--epochs", "3", "--variant", "stopped", "--resume"]
+    return _case("checkpoints", "train_bert", argv, (*BERT, "runs"), edits, f"{name} {what}")
 
 
 def reports(draw: Random, world: Path) -> Case:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lib.errors import UserError
 from lib.files import staged_folder
-from lib.sample import MARKER, text_files
+from lib.sample import MARKER, text_files, unlabelled_files
 from scripts._cli import run
 
 
@@ -17,6 +17,8 @@ class Config:
     """Folder to write; one that holds anything but an earlier sample is left alone."""
     seed: int = 0
     """Of the corpus; the documented accuracies are those of seed 0."""
+    unlabelled: int = 0
+    """Instead of the corpus a file of so many lines without labels, for pretraining."""
 
 
 def main(cfg: Config) -> Path:
@@ -25,7 +27,12 @@ def main(cfg: Config) -> Path:
     Raises:
         UserError: if the folder holds something else.
     """
-    contents = text_files(seed=cfg.seed)
+    if cfg.unlabelled < 0:
+        raise UserError(f"--unlabelled {cfg.unlabelled}: give a number of lines")
+    if cfg.unlabelled:
+        contents = unlabelled_files(cfg.unlabelled, seed=cfg.seed)
+    else:
+        contents = text_files(seed=cfg.seed)
     if cfg.out.exists():
         if not (cfg.out / MARKER).is_file():
             raise UserError(f"{cfg.out} is not a sample; choose another folder with --out")

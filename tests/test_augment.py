@@ -9,9 +9,9 @@ import pytest
 
 from lib import augment, augmented, splits
 from lib.errors import UserError
-from lib.files import sha256
-from lib.packed import PackedWriter, open_packed, read_manifest
+from lib.packed import open_packed, read_manifest
 from scripts import augment as script
+from tests.conftest import pack
 
 REPORT = {"A": 423, "N": 411, "S": 180, "F": 15, "W": 90, "H": 81}
 NAMES = tuple(REPORT)
@@ -25,39 +25,21 @@ def sine(n: int = 16000, period: int = 80) -> np.ndarray:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve clips of 0.2 to 0.3 s: 6 of A, 4 of N, 2 of S; the last four test."""
     folder = tmp_path_factory.mktemp("data") / "corpus"
-    folder.mkdir()
     generator = np.random.default_rng(0)
     clips = [
         np.rint(3000 * generator.standard_normal(n)).astype(np.int16)
         for n in generator.integers(3200, 4800, 12)
     ]
-    with PackedWriter(folder) as writer:
-        places = [writer.add(clip) for clip in clips]
     labels = list("AANSANAAANNS")
-    frame = pd.DataFrame(
+    rows = pd.DataFrame(
         {
-            "id": range(12),
             "path": [f"{i:02}{label}.wav" for i, label in enumerate(labels)],
             "speaker": [f"s{i // 4}" for i in range(12)],
             "label_filename": labels,
-            "label_transcript": "",
             "split": ["train"] * 8 + ["validation", "test", "test", "test"],
-            "n_samples": [len(clip) for clip in clips],
-            "shard": [shard for shard, _ in places],
-            "offset": [offset for _, offset in places],
-            "rms": [float(np.sqrt(np.mean(np.square(clip / 32768)))) for clip in clips],
         }
     )
-    frame.to_csv(folder / "manifest.csv", index=False)
-    meta = {
-        "format": 1,
-        "kind": "speech",
-        "labels": ["A", "N", "S"],
-        "files": {"manifest.csv": sha256(folder / "manifest.csv")},
-        "fingerprint": "clips",
-    }
-    (folder / "meta.json").write_text(json.dumps(meta))
-    return folder
+    return pack(folder, clips, rows)
 
 
 def samples(folder: Path) -> dict[tuple[int, int], bytes]:

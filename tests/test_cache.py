@@ -1,8 +1,8 @@
 """The cache of a frozen prefix: the same training with it as without, and one store for all."""
 
-import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,16 +15,15 @@ from lib import cache, cache_store, fit, optim, predict, runs, speech, surgery, 
 from lib.cache import Caching, Mode
 from lib.cache_split import CachedSplit, Rows
 from lib.corpus import Corpus
+from lib.course import course
 from lib.errors import UserError
-from lib.files import sha256
 from lib.loader import Split
 from lib.models import Classifier, parameters
 from lib.options import Training
-from lib.packed import PackedWriter
 from lib.spec import Spec, read_encoder_config
 from lib.tokens import TokenSplit
 from scripts import extract_features
-from tests.conftest import VOCABULARY
+from tests.conftest import VOCABULARY, pack
 from tests.test_speech_model import SMALL
 from tests.test_tokens import bert, many, prepared
 
@@ -40,24 +39,15 @@ OPTIONS = Training(
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of 30 clips of 0.2 to 0.3 s by ten speakers."""
     folder = tmp_path_factory.mktemp("data") / "clips"
-    folder.mkdir()
     generator = np.random.default_rng(0)
     lengths = generator.integers(3200, 4800, 30)
     waves = [(3000 * generator.standard_normal(n)).astype(np.int16) for n in lengths]
-    with PackedWriter(folder) as writer:
-        places = np.array([writer.add(wave) for wave in waves])
-    frame = pd.DataFrame({"id": range(30), "path": [f"{i:02}.wav" for i in range(30)]})
-    frame["speaker"] = [f"s{i // 3}" for i in range(30)]
-    frame["label_filename"] = [LABELS[i % 3] for i in range(30)]
-    frame["label_transcript"] = [LABELS[0 if i == 4 else i % 3] for i in range(30)]
-    frame["gender"], frame["split"] = "F", ""
-    frame["n_samples"], frame["shard"], frame["offset"] = lengths, places[:, 0], places[:, 1]
-    frame["rms"] = [float(np.sqrt(np.mean(np.square(wave / 32768)))) for wave in waves]
-    frame.to_csv(folder / "manifest.csv", index=False)
-    files = {"manifest.csv": sha256(folder / "manifest.csv"), **writer.sha256}
-    meta = {"format": 1, "kind": "speech", "labels": LABELS, "files": files, "fingerprint": "x"}
-    (folder / "meta.json").write_text(json.dumps(meta))
-    return folder
+    rows = pd.DataFrame({"path": [f"{i:02}.wav" for i in range(30)]})
+    rows["speaker"] = [f"s{i // 3}" for i in range(30)]
+    rows["label_filename"] = [LABELS[i % 3] for i in range(30)]
+    rows["label_transcript"] = [LABELS[0 if i == 4 else i % 3] for i in range(30)]
+    rows["gender"] = "F"
+    return pack(folder, waves, rows, labels=LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +114,13 @@ def use(
 
 def losses(classifier: Classifier, splits: Mapping[str, Split]) -> list[float]:
     """The loss of each step and each validation."""
-    state = train.begin(classifier, OPTIONS, train.course(OPTIONS, splits["train"]).total)
+    state = train.begin(classifier, OPTIONS, course(OPTIONS, splits["train"]).total)
     records = train.steps(
         state,
         splits["train"],
-        splits["validation"],
         OPTIONS,
         loss_fn=optim.cross_entropy(),
-        class_names=LABELS,
+        validate=partial(predict.validate, state.model, splits["validation"], class_names=LABELS),
     )
     return [record["loss"] for record in records]
 

@@ -53,7 +53,7 @@ def test_words_are_hidden_whole_and_special_tokens_never() -> None:
         assert len(positions) == len(put) <= round(0.4 * 11)
         for word in set(WORD_OF[positions].tolist()):
             assert word >= 0, "a special token"
-            assert np.isin(np.flatnonzero(WORD_OF == word), positions).all()
+            assert np.isin(np.flatnonzero(word == WORD_OF), positions).all()
         assert not how.special[put[put != how.mask_id]].any()
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from lib import heads, optim, predict, pruning, surgery, text, tokens, train
+from lib.course import course
 from lib.models import Classifier
 from lib.options import Training
 from lib.spec import Spec, read_encoder_config, read_spec
@@ -60,16 +62,17 @@ def trained(spec: Spec, model: Path, corpus: dict[str, TokenSplit]) -> tuple[Cla
     """A classifier after one epoch of six steps, and its loss at each."""
     torch.manual_seed(0)
     classifier = surgery.build(spec, model=model)
-    state = train.begin(classifier, OPTIONS, train.course(OPTIONS, corpus["train"]).total)
+    state = train.begin(classifier, OPTIONS, course(OPTIONS, corpus["train"]).total)
     losses = [
         record["loss"]
         for record in train.steps(
             state,
             corpus["train"],
-            corpus["validation"],
             OPTIONS,
             loss_fn=optim.cross_entropy(),
-            class_names=spec.labels,
+            validate=partial(
+                predict.validate, state.model, corpus["validation"], class_names=spec.labels
+            ),
         )
         if record["event"] == "step"
     ]

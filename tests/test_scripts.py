@@ -153,6 +153,7 @@ def test_evaluation_is_skipped_only_while_it_is_up_to_date(
 ) -> None:
     copy = place / "runs/bert/copy/full-s0"
     shutil.copytree(place / "runs/bert/study/full-s0", copy)
+    (copy / "report.json").unlink()
     config = evaluate.Config(runs=(str(copy),), splits=("test",), device="cpu")
     first = evaluate.main(config)
     capsys.readouterr()

@@ -9,38 +9,16 @@ import pytest
 
 from lib import splits
 from lib.errors import UserError
-from lib.files import sha256
-from lib.packed import SAMPLE_RATE, PackedWriter, read_manifest
+from lib.packed import SAMPLE_RATE, read_manifest
 from lib.speech_floors import floors, mfcc_statistics
+from tests.conftest import pack
 
 
 def prepared(folder: Path, rows: pd.DataFrame, waves: list[np.ndarray]) -> Path:
     """A prepared speech folder of given waveforms, (n,) float at 16 kHz."""
-    folder.mkdir()
+    paths = [f"{i:03}.wav" for i in range(len(rows))]
     clips = [np.rint(wave * 32767).astype(np.int16) for wave in waves]
-    with PackedWriter(folder) as writer:
-        places = [writer.add(clip) for clip in clips]
-    n_samples = np.array([len(clip) for clip in clips])
-    frame = rows.assign(
-        id=range(len(rows)),
-        path=[f"{i:03}.wav" for i in range(len(rows))],
-        label_transcript="",
-        n_samples=n_samples,
-        seconds=n_samples / SAMPLE_RATE,
-        shard=[shard for shard, _ in places],
-        offset=[offset for _, offset in places],
-        rms=[float(np.sqrt(np.mean(wave**2))) for wave in waves],
-    )
-    frame.to_csv(folder / "manifest.csv", index=False)
-    meta = {
-        "format": 1,
-        "kind": "speech",
-        "labels": sorted(set(rows["label_filename"])),
-        "files": {"manifest.csv": sha256(folder / "manifest.csv")},
-        "fingerprint": sha256(folder / "audio-000.pcm"),
-    }
-    (folder / "meta.json").write_text(json.dumps(meta))
-    return folder
+    return pack(folder, clips, rows.assign(path=paths))
 
 
 def noise(n_clips: int, seconds: float = 0.2) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from lib import checkpoints, fit, optim, predict, runs, surgery, train
 from lib.corpus import Corpus
+from lib.course import Course, course
 from lib.errors import UserError
 from lib.options import Training
 from lib.spec import Spec
@@ -29,14 +31,15 @@ def losses(
     torch.manual_seed(options.seed)
     classifier = surgery.build(spec, model=model)
     split = split or toy_split(30)
-    state = train.begin(classifier, options, train.course(options, split).total)
+    state = train.begin(classifier, options, course(options, split).total)
     records = train.steps(
         state,
         split,
-        toy_split(12, seed=1),
         options,
         loss_fn=optim.cross_entropy(),
-        class_names=("low", "high"),
+        validate=partial(
+            predict.validate, state.model, toy_split(12, seed=1), class_names=("low", "high")
+        ),
     )
     return [record["loss"] for record in records if record["event"] == "step"]
 
@@ -138,10 +141,9 @@ def test_frozen_weights_are_bit_identical_afterwards_and_others_move(
     for _ in train.steps(
         state,
         toy_split(30),
-        toy_split(6),
         OPTIONS,
         loss_fn=optim.cross_entropy(),
-        class_names=("low", "high"),
+        validate=partial(predict.validate, state.model, toy_split(6), class_names=("low", "high")),
     ):
         pass
     for name, parameter in classifier.named_parameters():
@@ -171,12 +173,17 @@ def test_resuming_passes_over_a_damaged_checkpoint(
     run(tmp_path / "whole", toy_spec, toy_model, OPTIONS)
     countdown = iter([False] * 6 + [True])
     run(tmp_path / "parts", toy_spec, toy_model, OPTIONS, lambda: next(countdown))
-    (last,) = (tmp_path / "parts" / "checkpoints").glob("step-*")
-    (last.parent / "step-99").mkdir()  # newer, and torn
-    (last.parent / "step-99" / "state.json").write_text("{")
-    found = checkpoints.newest(last.parent)
+    kept = tmp_path / "parts/checkpoints"
+    before, last = sorted(kept.glob("step-*"), key=lambda path: int(path.name[5:]))
+    tensors = bytearray((last / "tensors.safetensors").read_bytes())
+    tensors[-1] ^= 1
+    (last / "tensors.safetensors").write_bytes(tensors)
+    (kept / "step-99").mkdir()  # newer, and torn
+    (kept / "step-99" / "state.json").write_text("{")
+    found = checkpoints.newest(kept)
     assert found is not None
-    assert "step-99" in found[2][0]
+    assert found[1]["step"] == int(before.name[5:])
+    assert ["step-99" in found[2][0], last.name in found[2][1]] == [True, True]
     run(tmp_path / "parts", toy_spec, toy_model, OPTIONS)
     assert results(tmp_path / "parts") == results(tmp_path / "whole")
     weights = bytearray((tmp_path / "whole/best/model.safetensors").read_bytes())
@@ -234,10 +241,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_rows(
     loop: Iterator[Any] = train.steps(
         state,
         toy_split(30),
-        toy_split(6),
         OPTIONS,
         loss_fn=broken,
-        class_names=("low", "high"),
+        validate=partial(predict.validate, state.model, toy_split(6), class_names=("low", "high")),
     )
     with pytest.raises(UserError, match=r"loss is nan at step 1 \(training rows \d+, "):
         next(loop)
@@ -245,10 +251,10 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_rows(
 
 
 def test_epochs_of_unequal_size_end_where_they_end() -> None:
-    course = train.Course((5, 4, 3), 11)
-    assert [step for step in range(1, 12) if course.ends_epoch(step)] == [5, 9, 11]
-    assert course.place(5) == (1, 0)
-    assert course.epochs(7) == 1.5
+    whole = Course((5, 4, 3), 11)
+    assert [step for step in range(1, 12) if whole.ends_epoch(step)] == [5, 9, 11]
+    assert whole.place(5) == (1, 0)
+    assert whole.epochs(7) == 1.5
 
 
 def test_class_weights_count_each_class_equally() -> None:
@@ -292,10 +298,9 @@ def test_a_checkpoint_holds_everything_that_changes(toy_spec: Spec, toy_model: P
     loop = train.steps(
         state,
         toy_split(30),
-        toy_split(6),
         OPTIONS,
         loss_fn=optim.cross_entropy(),
-        class_names=("low", "high"),
+        validate=partial(predict.validate, state.model, toy_split(6), class_names=("low", "high")),
     )
     for _ in range(3):
         next(loop)

@@ -1,6 +1,7 @@
 """The loop against Hugging Face's Trainer, an implementation that is not ours."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lib import optim, plan, surgery, train
+from lib import optim, plan, predict, surgery, train
 from lib.models import Classifier
 from lib.options import Training
 from lib.spec import Spec
@@ -70,10 +71,11 @@ def test_losses_agree_with_the_trainers_for_20_steps(
         for record in train.steps(
             state,
             split,
-            toy_split(4),
             options,
             loss_fn=optim.cross_entropy(),
-            class_names=("low", "high"),
+            validate=partial(
+                predict.validate, state.model, toy_split(4), class_names=("low", "high")
+            ),
         )
         if record["event"] == "step"
     ]
