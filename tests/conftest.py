@@ -1,6 +1,7 @@
 """Toy models and data: the real architectures, small enough for milliseconds."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,7 +106,11 @@ def toy_spec(toy_model: Path) -> Spec:
 
 
 def pack(
-    folder: Path, clips: list[np.ndarray], rows: pd.DataFrame, *, labels: list[str] | None = None
+    folder: Path,
+    clips: list[np.ndarray],
+    rows: pd.DataFrame,
+    *,
+    labels: Sequence[str] | None = None,
 ) -> Path:
     """A prepared folder of int16 clips; `rows` tells what there is to tell of each."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +135,7 @@ def pack(
         "name": folder.name,
         "sample": False,
         "corpus": None,
-        "labels": labels or sorted(set(rows["label_filename"])),
+        "labels": list(labels or []) or sorted(set(rows["label_filename"])),
         "n": len(frame),
         "seconds": float(frame["seconds"].sum()),
         "made_of": {},
