@@ -1,10 +1,53 @@
 """The device of a run; a GPU that torch cannot use is an error, not a slow surprise."""
 
+import os
 from pathlib import Path
 
 import torch
 
+from lib import launch
 from lib.errors import UserError
+
+
+def place(name: str) -> torch.device:
+    """The device of this process, of several on this machine perhaps: GPU after GPU.
+
+    Raises:
+        UserError: as `pick` does; if there are more processes than GPUs, or one GPU is named.
+    """
+    device = pick(name)
+    if launch.n_launched() == 1 or device.type == "cpu":
+        return device
+    if ":" in name:
+        raise UserError(f"--device {name}: each of several processes has a GPU; give cuda")
+    return pick(f"cuda:{launch.local_rank()}")
+
+
+def refuse_processes(n: int, name: str) -> None:
+    """Check that `n` processes of this machine can train together on a device so named.
+
+    Raises:
+        UserError: if not.
+    """
+    device = pick(name)
+    if device.type == "cpu" and name != "cpu":
+        raise UserError(f"--gpus {n}: there is no GPU; --device cpu takes {n} processes on the CPU")
+    if device.type == "cuda" and ":" in name:
+        raise UserError(f"--device {name}: each of {n} processes has a GPU; give cuda")
+    if device.type == "cuda" and torch.cuda.device_count() < n:
+        raise UserError(f"--gpus {n}: there are {torch.cuda.device_count()} GPUs")
+
+
+def deterministic() -> None:
+    """Have torch compute the same bits each time, or refuse; attention in its plain form."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # Source: torch's notes on reproducibility; the backward pass of the fused kernels adds up in
+    # any order.
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def pick(name: str) -> torch.device:

@@ -187,6 +187,7 @@ def train_to_end(
         if parallel.any_of(stop()):
             if record["event"] == "step":
                 save()
+            parallel.wait_for_all()  # or one that is gone would have the others ended, too
             raise Stopped
     selected = state.best_step if options.select == "best" else state.step
     end = {"event": "end", "step": state.step, "selected_step": selected}

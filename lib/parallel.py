@@ -4,8 +4,8 @@ Every function here does the obvious for a process that is alone, so that caller
 """
 
 import contextlib
-import os
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,13 +15,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lib.errors import UserError
+from lib.errors import OtherFailed, UserError
+from lib.launch import n_launched
 
 PATIENCE = timedelta(hours=12)  # others wait as long while the first one scores heads
-
-
-class FirstFailed(Exception):
-    """The first process met an error, and says so itself."""
 
 
 def join(device: torch.device) -> None:
@@ -37,16 +34,6 @@ def leave() -> None:
     """Part from the others."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def n_launched() -> int:
-    """How many processes torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def local_rank() -> int:
-    """The number of this process on its machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def size() -> int:
@@ -69,10 +56,13 @@ def replica(model: nn.Module, device: torch.device) -> nn.Module:
     for parameter in model.parameters():
         if parameter.numel() == 0:  # of a layer without heads: there is nothing to average
             parameter.requires_grad_(False)
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    never: dict[str, Any] = {buffers: False}  # they are constants; its name changed in torch 2.14
     return DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
+        **never,
         find_unused_parameters=bool(getattr(model, "skips_parts", False)),
     )
 
@@ -109,7 +99,7 @@ def by_first[T](work: Callable[[], T]) -> T:
     """What the first process finds, in all of them; an error of its stops them all.
 
     Raises:
-        FirstFailed: in the others, if the first one met an error.
+        OtherFailed: in the others, if the first one met an error.
     """
     if size() == 1:
         return work()
@@ -124,8 +114,36 @@ def by_first[T](work: Callable[[], T]) -> T:
         dist.broadcast_object_list(told)
     is_well, value = told[0]
     if not is_well:
-        raise FirstFailed
+        raise OtherFailed
     return value
+
+
+def failure(message: str) -> Exception:
+    """What each process raises, when all of them know of an error: the first one tells it."""
+    return UserError(message) if rank() == 0 else OtherFailed()
+
+
+@contextlib.contextmanager
+def parting() -> Iterator[None]:
+    """Part from the others in the end; one that ends early is not for its partners to explain.
+
+    Raises:
+        OtherFailed: if another process has gone.
+    """
+    try:
+        yield
+    except (RuntimeError, dist.DistError) as error:
+        gone = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused")
+        if size() > 1 and any(sign in str(error) for sign in gone):
+            raise OtherFailed from None
+        raise
+    finally:
+        leave()
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    total_count(0)
 
 
 def any_of(asked: bool) -> bool:

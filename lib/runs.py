@@ -19,7 +19,19 @@ from lib.errors import UserError
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "tokenizers", "hazm", "librosa")
 # Options that make no other run.
-TRANSIENT = ("device", "resume", "force", "cache", "cache_folder")
+TRANSIENT = (
+    "device",
+    "resume",
+    "force",
+    "cache",
+    "cache_folder",
+    "gpus",
+    "activation_checkpointing",
+    "deterministic",
+    "save_every",
+    "save_minutes",
+    "keep_checkpoints",
+)
 
 
 @dataclass
@@ -183,6 +195,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     for key, kind in wanted.items():
         if not isinstance(config, dict) or not isinstance(config.get(key), kind):
             raise UserError(f"{path} is damaged: it has no {key!r}")
+    for key, value in config["inputs"].items():
+        if not isinstance(value, str):
+            raise UserError(f"{path} is damaged: its input {key!r} is no text")
     return config
 
 
@@ -199,7 +214,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         with contextlib.suppress(json.JSONDecodeError):
             records.append(json.loads(line))
     return [record for record in records if isinstance(record, dict)]
@@ -221,7 +236,11 @@ def is_trained(folder: Path) -> bool:
 
 def train_seconds(folder: Path) -> float:
     """Seconds of training, validation included; parts that were done twice count once."""
-    by_step = {r["step"]: r["seconds"] for r in read_lines(folder / "timing.jsonl")}
+    by_step = {}
+    for record in read_lines(folder / "timing.jsonl"):
+        step, seconds = record.get("step"), record.get("seconds")
+        if isinstance(step, int) and isinstance(seconds, int | float):
+            by_step[step] = seconds
     return float(sum(by_step.values()))
 
 
@@ -273,6 +292,7 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two runs the same run, flat."""
     flat = {f"--{key.replace('_', '-')}": value for key, value in config["options"].items()}
     for key in TRANSIENT:
-        flat.pop(f"--{key}", None)
+        flat.pop(f"--{key.replace('_', '-')}", None)
+    flat["--gpus"] = config.get("processes", 1)
     flat |= {f"change of {key}": value for key, value in config["change"].items()}
     return flat | {f"input {key}": value for key, value in config["inputs"].items()}

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from lib import optim, parallel
 from lib.course import course, epoch_plan
-from lib.errors import UserError
 from lib.loader import Batch, Split, batches
 from lib.options import Training
 from lib.predict import forward, precision
@@ -180,7 +179,7 @@ def _step(
     loss_sum, n_right, norm_value = torch.cat([parallel.total(sums), norm.float().view(1)]).tolist()
     if not math.isfinite(loss_sum) or not (math.isfinite(norm_value) or scaler.is_enabled()):
         state.optimizer.zero_grad(set_to_none=True)
-        raise UserError(_not_finite(state.step, loss_sum, norm_value, group))
+        raise parallel.failure(_not_finite(state.step, loss_sum, norm_value, group))
     scaler.step(state.optimizer)
     scaler.update()
     state.scheduler.step()

@@ -1,13 +1,17 @@
 """What the scripts share: command line from a dataclass, one-line errors, a progress bar."""
 
 import contextlib
+import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import tyro
 
-from lib.errors import UserError
+from lib import launch
+from lib.errors import OtherFailed, UserError
 
 
 def run[Config](
@@ -22,16 +26,25 @@ def run[Config](
         config: a dataclass; its fields are the options, its attribute docstrings their help.
         recipes: named sets of defaults, chosen by `--recipe`; a flag overrides its default.
     """
+    if launch.rank() > 0:  # of several processes the first one speaks
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         main(parse(config, sys.argv[1:], recipes))
     except UserError as error:
         sys.exit(_fail(str(error)))
+    except OtherFailed:
+        sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(_fail(f"{where}{error.strerror or error}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        problem = _out_of_memory(error, config)
+        if problem is None:
+            raise
+        sys.exit(_fail(problem))
 
 
 def parse[Config](
@@ -72,6 +85,26 @@ def progress_bar(
         yield progress
 
 
+def _out_of_memory(error: Exception, config: type) -> str | None:
+    """What to say and which options to turn, if memory was short; None if it is something else."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported here
+        where = "the GPU"
+    elif isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        where = "the machine"
+    else:
+        return None
+    options = {
+        "batch_size": "lower --batch-size and raise --accumulation as much",
+        "batch_length": "bound --batch-length",
+        "activation_checkpointing": "give --activation-checkpointing",
+    }
+    known = {field.name for field in dataclasses.fields(config)}
+    ways = [way for name, way in options.items() if name in known]
+    ways += ["take a smaller model" if where == "the machine" else "give --device cpu"]
+    return f"{where} is out of memory; {', or '.join(ways)} (what was saved stays good)"
+
+
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    who = f"process {launch.rank()}: " if launch.rank() else ""
+    print(f"{who}error: {' '.join(message.split())}", file=sys.stderr)
     return 2

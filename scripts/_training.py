@@ -1,17 +1,29 @@
 """What the training scripts share: their common options, and the way from a config to a run."""
 
+import contextlib
+import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from lib import hub, runs
+import tyro
+
+from lib import hub, launch, runs
 from lib.errors import UserError
 from lib.options import Training
 from lib.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
+
+    from lib.fit import Saving
+
+ECHO_S = 1.0  # the time in which a signal that was passed on arrives again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +40,19 @@ class RunFlags:
     """Compute what frozen parts give once, for all epochs and runs; auto does where it pays."""
     cache_folder: str = "data/cache"
     """Where that is kept."""
+    gpus: int = 1
+    """Processes that train together, each on a GPU of its own; with --device cpu, on the CPU.
+    A step then has that many times --batch-size examples."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+    deterministic: bool = False
+    """The same bits each time on a GPU, too; slower. The CPU needs no such option."""
+    save_every: int = 0
+    """Save what is needed to go on each so many steps, beside each validation; 0: not so."""
+    save_minutes: float = 10
+    """The same each so many minutes; 0: not so."""
+    keep_checkpoints: Annotated[int, tyro.conf.arg(aliases=("--keep",))] = 2
+    """How many of these checkpoints are kept while the run trains."""
 
 
 def local_model(model: str, revision: str | None) -> Path:
@@ -59,7 +84,24 @@ def trained_base(folder: Path) -> dict[str, Any]:
     config = runs.read_config(folder)
     if not runs.is_trained(folder):
         raise UserError(f"{folder} is not trained to its end; --resume its training first")
+    _check_options(folder / "config.json", config["options"])
     return config
+
+
+def _check_options(path: Path, options: Mapping[str, Any]) -> None:
+    """Refuse a config whose options are not those of its training script."""
+    from scripts import train_bert, train_hubert
+
+    script = train_hubert if "split" in options else train_bert
+    for field in dataclasses.fields(script.Config):
+        if field.name in runs.TRANSIENT:
+            continue
+        if field.name not in options:
+            raise UserError(f"{path} has no option {field.name!r}: train that run again")
+        value, usual = options[field.name], field.default
+        kinds = (int, float) if type(usual) is float else (type(usual),)
+        if usual is not None and type(value) not in kinds:
+            raise UserError(f"{path}: option {field.name!r} cannot be {value!r}")
 
 
 def first_weights(init: str, base: Path, options: Mapping[str, Any]) -> dict[str, Path]:
@@ -70,6 +112,21 @@ def first_weights(init: str, base: Path, options: Mapping[str, Any]) -> dict[str
 def training_options(options: Mapping[str, Any]) -> Training:
     """The loop's part of a run's options."""
     return Training(**{name: options[name] for name in Training.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a run is computed, which changes nothing of what it is.
+
+    Attributes:
+        device: of this process.
+        saving: when checkpoints are written.
+        stop: whether training was asked to stop.
+    """
+
+    device: "torch.device"
+    saving: "Saving"
+    stop: Callable[[], bool]
 
 
 def make_run(
@@ -91,62 +148,151 @@ def make_run(
         model: folder of the pretrained encoder, unless
         best: `best/` of the base run gives the first weights.
     """
-    with runs.opened(folder, config, resume=flags.resume, force=flags.force) as run:
-        if run.trained:
-            print(f"{folder}: trained already with these options")
-            return folder
-        train_run(run, prepare(run), flags, model=model, best=best)
-    print(f"{folder}: trained in {runs.train_seconds(folder):.0f} s")
+
+    def begin(run: runs.Run, setting: Setting) -> tuple[int, Iterator[Mapping[str, Any]]]:
+        from lib import corpus, fit, parallel
+        from lib.cache import Caching
+        from lib.course import course
+
+        options = training_options(run.config["options"])
+        data = corpus.load(run.config["options"])
+        spec = parallel.by_first(lambda: prepare(run))
+        bar = rows_bar("frozen layers") if parallel.rank() == 0 else None
+        records = fit.fit(
+            run,
+            data,
+            spec,
+            options,
+            model=model,
+            best=best,
+            device=setting.device,
+            caching=Caching(mode=flags.cache, folder=Path(flags.cache_folder), progress=bar),
+            saving=setting.saving,
+            recompute=flags.activation_checkpointing,
+            stop=setting.stop,
+        )
+        return course(options, data.splits["train"]).total, records
+
+    train(folder, config, flags, begin, describe=_figures)
     return folder
 
 
-def train_run(
-    run: runs.Run,
-    spec: Spec,
+def train(
+    folder: Path,
+    config: Mapping[str, Any],
     flags: RunFlags,
+    begin: Callable[[runs.Run, Setting], tuple[int, Iterator[Mapping[str, Any]]]],
     *,
-    model: Path | None = None,
-    best: Path | None = None,
-) -> Path:
-    """Train an open run to its end, showing progress, and return its folder.
+    describe: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Open a run and train it to its end, unless it is trained already, and say so.
 
     SIGTERM, SIGINT and Slurm's SIGUSR1 let the step finish and save; a second one ends at once.
     The exit code is then 128 + the signal's number.
+
+    Args:
+        folder: of the run.
+        config: from runs.configuration.
+        flags: how to treat a run that is there, and how to compute.
+        begin: gives the number of steps and the records of the open run.
+        describe: one line for a validation's record.
+
+    Raises:
+        UserError: from the flags, the run or its training.
     """
+    n = _n_processes(flags)
+    told = {**config, "processes": n, "deterministic": flags.deterministic}
+    how: dict[str, Any] = {"resume": flags.resume, "force": flags.force}
+    if n > launch.n_launched():
+        from lib.device import refuse_processes
+
+        refuse_processes(n, flags.device)
+        with runs.opened(folder, told, **how) as run:  # what is wrong with it is said but once
+            trained = run.trained
+        if not trained:
+            code = launch.again(n)
+            if code:
+                sys.exit(code)
+            return
+    with contextlib.ExitStack() as stack:
+        run = _opened(stack, folder, told, how, flags)
+        if run.trained:
+            print(f"{folder}: trained already with these options")
+            return
+        _train(run, flags, begin, describe)
+    print(f"{folder}: trained in {runs.train_seconds(folder):.0f} s")
+
+
+def _opened(
+    stack: contextlib.ExitStack,
+    folder: Path,
+    config: Mapping[str, Any],
+    how: Mapping[str, Any],
+    flags: RunFlags,
+) -> runs.Run:
+    """The run, opened by the first process for all of them."""
+    if launch.n_launched() == 1:
+        return stack.enter_context(runs.opened(folder, config, **how))
+    from lib import parallel
+    from lib.device import place
+
+    parallel.join(place(flags.device))
+    stack.enter_context(parallel.parting())
+    parallel.refuse_unequal("options", [config["options"], config["change"], config["inputs"]])
+    return parallel.by_first(lambda: stack.enter_context(runs.opened(folder, config, **how)))
+
+
+def _n_processes(flags: RunFlags) -> int:
+    """How many processes train together.
+
+    Raises:
+        UserError: if a flag has no meaning.
+    """
+    for name, least in (
+        ("gpus", 1),
+        ("save_every", 0),
+        ("save_minutes", 0),
+        ("keep_checkpoints", 1),
+    ):
+        if getattr(flags, name) < least:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} {getattr(flags, name)}: give {least} or more")
+    launched = launch.n_launched()
+    if launched > 1 and flags.gpus not in (1, launched):
+        raise UserError(f"--gpus {flags.gpus}: torchrun has started {launched} processes already")
+    return max(flags.gpus, launched)
+
+
+def _train(
+    run: runs.Run,
+    flags: RunFlags,
+    begin: Callable[[runs.Run, Setting], tuple[int, Iterator[Mapping[str, Any]]]],
+    describe: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Train an open run to its end, showing progress."""
     from tqdm import tqdm
 
-    from lib import corpus, fit, train
-    from lib.cache import Caching
-    from lib.device import pick
+    from lib import device, fit
 
-    options = training_options(run.config["options"])
-    place = pick(flags.device)
-    data = corpus.load(run.config["options"])
-    total = train.course(options, data.splits["train"]).total
+    if flags.deterministic:
+        device.deterministic()
     caught = _catch_signals()
-    caching = Caching(
-        mode=flags.cache, folder=Path(flags.cache_folder), progress=rows_bar("frozen layers")
+    saving = fit.Saving(
+        every=flags.save_every, minutes=flags.save_minutes, keep=flags.keep_checkpoints
     )
-    records = fit.fit(
-        run,
-        data,
-        spec,
-        options,
-        model=model,
-        best=best,
-        device=place,
-        caching=caching,
-        stop=lambda: bool(caught),
-    )
+    setting = Setting(device.place(flags.device), saving, lambda: bool(caught))
+    is_first = launch.rank() == 0
     try:
-        with tqdm(total=total, unit="step", disable=None, desc=run.folder.name) as bar:
+        total, records = begin(run, setting)
+        hidden = None if is_first else True
+        with tqdm(total=total, unit="step", disable=hidden, desc=run.folder.name) as bar:
             for record in records:
-                _show(bar, record, run)
+                if is_first:
+                    _show(bar, record, run, describe)
     except fit.Stopped:
-        message = "stopped and saved; --resume goes on"
-        print(f"{run.folder}: {message}", file=sys.stderr)
-        sys.exit(128 + caught[0])
-    return run.folder
+        if is_first:
+            print(f"{run.folder}: stopped and saved; --resume goes on", file=sys.stderr)
+        sys.exit(128 + (caught or [signal.SIGTERM])[0])
 
 
 def rows_bar(what: str) -> Callable[[int, int], None]:
@@ -165,7 +311,12 @@ def rows_bar(what: str) -> Callable[[int, int], None]:
     return progress
 
 
-def _show(bar: Any, record: Mapping[str, Any], run: runs.Run) -> None:
+def _show(
+    bar: Any,
+    record: Mapping[str, Any],
+    run: runs.Run,
+    describe: Callable[[Mapping[str, Any]], str],
+) -> None:
     while run.notes:
         bar.write(f"{run.folder}: {run.notes.pop(0)}")
     if record["event"] == "step" and not bar.disable:
@@ -179,23 +330,37 @@ def _show(bar: Any, record: Mapping[str, Any], run: runs.Run) -> None:
     elif record["event"] == "validation":
         bar.write(
             f"epoch {record['epoch']:.2f}, step {record['step']}: training loss "
-            f"{record['train_loss']:.4f}, accuracy {record['train_accuracy']:.4f}; validation loss "
-            f"{record['loss']:.4f}, accuracy {record['accuracy']:.4f}, macro F1 "
-            f"{record['macro_f1']:.4f}, UAR {record['uar']:.4f}"
+            f"{record['train_loss']:.4f}, accuracy {record['train_accuracy']:.4f}; "
+            f"{describe(record)}"
         )
         if run.config["options"].get("recipe") == "report" and "split" in run.config["options"]:
             for name in ("first_predictions", "first_labels", "n_predicted", "n_true"):
                 bar.write(f"  {name.replace('_', ' ')} {record[name]}")
 
 
+def _figures(record: Mapping[str, Any]) -> str:
+    """A classifier's validation in words."""
+    return (
+        f"validation loss {record['loss']:.4f}, accuracy {record['accuracy']:.4f}, macro F1 "
+        f"{record['macro_f1']:.4f}, UAR {record['uar']:.4f}"
+    )
+
+
 def _catch_signals() -> list[int]:
-    """A list that the first stop signal is put into; a second one ends the process at once."""
+    """A list that the first stop signal is put into; a second one ends the process at once.
+
+    Of several processes each hears the terminal and its launcher: that is one signal, not two.
+    """
     caught: list[int] = []
+    first_at: list[float] = []
+    patience = ECHO_S if launch.n_launched() > 1 else 0.0
 
     def note(number: int, _: Any) -> None:
-        if caught:
+        if not caught:
+            caught.append(number)
+            first_at.append(time.monotonic())
+        elif time.monotonic() - first_at[0] >= patience:
             os._exit(128 + number)
-        caught.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, note)

@@ -39,6 +39,8 @@ class Config(RunFlags):
     """Whether the embeddings are frozen; auto as said above."""
     init: Literal["pretrained", "base"] = "pretrained"
     """First weights: the pretrained encoder's, or the base run's fine-tuned ones."""
+    keep_checkpoints: int = 2
+    """How many checkpoints are kept while the run trains; --keep is of layers here."""
     name: str | None = None
     """Study that the run goes to; by default the base run's."""
     variant: str | None = None

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from invoke import Context
+from invoke import Context, Exit
 
-ROOT = Path(__file__).resolve().parent.parent
+from tasks import warm
+
+ROOT = warm.ROOT
 
 
 def run(c: Context, *words: str, then: Sequence[str] = (), **options: object) -> None:
@@ -20,20 +22,77 @@ def run(c: Context, *words: str, then: Sequence[str] = (), **options: object) ->
         then: more words, after the options; a flag given twice counts as last given.
         options: flags by name; None leaves one out, True gives it without a value.
     """
-    python = sys.executable
-    if Path(python).is_relative_to(ROOT):
-        python = str(Path(python).relative_to(ROOT))
-    line = [python, "-m", *words]
+    perform(c, [line(*words, then=then, **options)])
+
+
+def line(*words: str, then: Sequence[str] = (), **options: object) -> list[str]:
+    """The words of a command after `python -m`, as `run` has them."""
+    found = list(words)
     for name, value in options.items():
         if value is None or value is False:
             continue
-        line.append(f"--{name.replace('_', '-')}")
+        found.append(f"--{name.replace('_', '-')}")
         if value is not True:
-            line += [str(item) for item in value] if isinstance(value, list) else [str(value)]
-    command = shlex.join([*line, *then])
-    if Path.cwd() != ROOT:
-        command = f"cd {shlex.quote(str(ROOT))} && {command}"
-    c.run(command, echo=True, pty=sys.stdout.isatty())
+            found += [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    return [*found, *then]
+
+
+def perform(
+    c: Context, lines: Sequence[Sequence[str]], slots: Sequence[warm.Slot] = (warm.ALONE,)
+) -> None:
+    """Run command lines, as many at once as there are slots, and echo each as it starts.
+
+    Raises:
+        Exit: with the exit code of one that failed.
+    """
+    if c.config.run.dry or not all(warm.pays(words[0]) for words in lines):
+        for words in lines:
+            c.run(pasteable(words), echo=True, pty=sys.stdout.isatty())
+        return
+    code = warm.run(lines, slots, echo=lambda *told: print(pasteable(*told), flush=True))
+    if code:
+        raise Exit(code=code)
+
+
+def pasteable(words: Sequence[str], slot: warm.Slot = warm.ALONE) -> str:
+    """A command line that does the same in a shell."""
+    python = sys.executable
+    if Path(python).is_relative_to(ROOT):
+        python = str(Path(python).relative_to(ROOT))
+    variables = "".join(f"{name}={shlex.quote(value)} " for name, value in slot.variables)
+    command = variables + shlex.join([python, "-m", *words])
+    return command if Path.cwd() == ROOT else f"cd {shlex.quote(str(ROOT))} && {command}"
+
+
+def places(at_once: int, device: str) -> list[warm.Slot]:
+    """Where several runs go at once: each to a GPU of its own, or to its share of the cores.
+
+    Raises:
+        Exit: if there are fewer GPUs.
+    """
+    if at_once < 1:
+        raise Exit(f"error: --at-once {at_once}: give 1 or more", code=2)
+    if at_once == 1:
+        return [warm.ALONE]
+    gpus = [] if device == "cpu" else visible_gpus()
+    if gpus and (len(gpus) < at_once or ":" in device):
+        raise Exit(
+            f"error: --at-once {at_once} --device {device}: there are {len(gpus)} GPUs, "
+            "one for each run; give auto or cuda",
+            code=2,
+        )
+    if gpus:
+        return [warm.Slot((("CUDA_VISIBLE_DEVICES", gpu),)) for gpu in gpus[:at_once]]
+    threads = max(1, (os.cpu_count() or 1) // at_once)
+    return [warm.Slot((("OMP_NUM_THREADS", str(threads)),))] * at_once
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> list[str]:
+    """The numbers of the GPUs that this process may use, asked without torch."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [number.strip() for number in told.split(",") if number.strip()]
+    return [str(n) for n in range(len(list(devices.glob("nvidia[0-9]*"))))]
 
 
 def here(path: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from invoke import Context, Exit, task
 
 from lib import hub, runs
-from tasks.command import ROOT, flags, here, run
+from tasks.command import ROOT, flags, here, line, perform, places, run
 from tasks.data import FARSTAIL, SHEMO, local_model, prepared_speech, prepared_text
 
 # The defaults of bare `invoke bert-all` and `invoke hubert-all`; README has them in tables.
@@ -26,6 +26,8 @@ HELP = {
     "limit": "rows of each split at the most, for a quick look; no result",
     "device": "auto, cpu, cuda or cuda:N",
     "force": "train again what is there",
+    "gpus": "GPUs that train one run together",
+    "at_once": "runs at once, each on a GPU of its own, or on its share of the CPU's cores",
 }
 TEXT_HELP = HELP | {
     "data": "folder with FarsTail's three files, or one that data.prepare made",
@@ -53,6 +55,8 @@ def study(
     options: Mapping[str, Any],
     device: str,
     force: bool,
+    gpus: int = 1,
+    at_once: int = 1,
 ) -> None:
     """Train one run, or all five variants, for each seed and part; evaluate, floors, pictures.
 
@@ -68,25 +72,37 @@ def study(
         options: of the training script; `data` is the prepared folder, `model` a local one.
         device: to compute on.
         force: train again what is there.
+        gpus: that train one run together.
+        at_once: runs at once, each on a GPU of its own.
     """
+    if gpus > 1 and at_once > 1:
+        raise Exit("error: give --gpus or --at-once, not both", code=2)
+    slots = places(at_once, device)
     if seeds < 1:
         raise Exit(f"error: --seeds {seeds}: give 1 or more", code=2)
     folder = runs.study_folder(Path("runs"), kind, name)
     how: dict[str, Any] = {"device": device, "force": force, "resume": not force}
-    found = []
+    how |= {"gpus": gpus} if gpus > 1 else {}
+    found, first, then, in_turn = [], [], [], []
     parts = list(parts)
     for seed, part in itertools.product(range(seeds), parts):
         told = {**options, "name": name, "recipe": recipe, "seed": seed, **part}
-        run(c, f"scripts.train_{kind}", **told, **how, then=flags(c))
+        first.append(line(f"scripts.train_{kind}", **told, **how, then=flags(c)))
+        in_turn.append(first[-1])
         base = runs.run_folder(folder, {"variant": "full", "seed": seed, **part})
         found.append(str(base))
         for script, variant, change in CHANGES if variants else ():
             # The report's variant 2 went on from variant 1 and trained its embeddings.
             second = variant == "freeze-9" and recipe == "report"
             more: dict[str, Any] = {"init": "base", "embeddings": "trainable"} if second else {}
-            run(c, f"scripts.{script}", run=base, **change, **more, variant=variant, **how)
+            more |= {**change, "variant": variant, **how}
+            then.append(line(f"scripts.{script}", run=base, **more))
+            in_turn.append(then[-1])
             changed = runs.run_folder(folder, {"variant": variant, "seed": seed, **part})
             found.append(str(changed))
+    # Several at once: the runs that the others start from come first.
+    for stage in (first, then) if at_once > 1 else (in_turn,):
+        perform(c, stage, slots)
     for part in parts:
         run(c, "scripts.floors", data=options["data"], **part)
     run(c, "scripts.evaluate", runs=found, device=device)
@@ -116,6 +132,8 @@ def text_recipe(name: str, doc: str, *, variants: bool) -> Any:
         limit: str | None = None,
         device: str = "auto",
         force: bool = False,
+        gpus: int = 1,
+        at_once: int = 1,
     ) -> None:
         check_choice("recipe", recipe, PREPROCESS)
         prepared = prepared_text(c, data, PREPROCESS[recipe])
@@ -131,6 +149,8 @@ def text_recipe(name: str, doc: str, *, variants: bool) -> Any:
             options={"data": prepared, "model": encoder, "epochs": epochs, "limit": limit},
             device=device,
             force=force,
+            gpus=gpus,
+            at_once=at_once,
         )
 
     body.__doc__ = doc
@@ -156,6 +176,8 @@ def speech_recipe(name: str, doc: str, *, variants: bool) -> Any:
         limit: str | None = None,
         device: str = "auto",
         force: bool = False,
+        gpus: int = 1,
+        at_once: int = 1,
     ) -> None:
         check_choice("recipe", recipe, SPLIT)
         protocol = split or SPLIT[recipe]
@@ -188,6 +210,8 @@ def speech_recipe(name: str, doc: str, *, variants: bool) -> Any:
             options=options | {"epochs": epochs, "limit": limit},
             device=device,
             force=force,
+            gpus=gpus,
+            at_once=at_once,
         )
 
     body.__doc__ = doc

@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
-from invoke import Context, Exit
+from invoke import Config, Context, Exit
 
 from lib import files, sweep
 from lib.errors import UserError
@@ -158,7 +158,7 @@ def test_a_wrong_option_of_a_sweep_is_one_line_with_exit_code_2(
     recipe: Any, options: dict[str, Any]
 ) -> None:
     with mock.patch.object(Context, "run"), pytest.raises(Exit) as caught:
-        recipe(Context(), **options)
+        recipe(Context(Config({"run": {"dry": True}})), **options)
     assert caught.value.code == 2
     assert re.match(r"error: --\w+ ", str(caught.value.message))
 

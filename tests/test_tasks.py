@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from invoke import Context, Exit
+from invoke import Config, Context, Exit
 
 from lib import hub
 from scripts import _cli
@@ -18,14 +18,14 @@ from tasks.command import ROOT, here
 
 def commands(recipe: Any, /, remainder: str = "", **options: Any) -> list[list[str]]:
     """The command lines of a recipe, in order, as words after `python -m`."""
-    lines = []
-    with mock.patch.object(Context, "run", lambda _, line, **__: lines.append(line)):
-        recipe(Context(remainder=remainder), **options)
-    words = [shlex.split(line) for line in lines]
-    return [line[line.index("-m") + 1 :] for line in words]
+    found: list[list[str]] = []
+    dry = Context(Config({"run": {"dry": True}}), remainder=remainder)
+    with mock.patch.object(Context, "run", lambda _, line, **__: found.append(shlex.split(line))):
+        recipe(dry, **options)
+    return [line[line.index("-m") + 1 :] for line in found]
 
 
-EVERY = {"seeds": 2, "epochs": "1", "limit": "8", "revision": "abc", "force": True}
+EVERY = {"gpus": 2, "seeds": 2, "epochs": "1", "limit": "8", "revision": "abc", "force": True}
 RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
     "bert": (studies.bert, {}),
     "bert, all options": (studies.bert, EVERY),

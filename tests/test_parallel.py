@@ -1,0 +1,107 @@
+"""Two processes with gloo against one, by losses: each case runs in one launch of the two."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lib import launch, optim, parallel, predict, surgery, train
+from lib.course import course
+from lib.options import Training
+from lib.spec import Spec, read_encoder_config
+from tests.conftest import toy_split, without_dropout
+
+ROOT = Path(__file__).resolve().parent.parent
+SGD = Training(
+    epochs=3, batch_size=8, optimizer="sgd", learning_rate=0.05, pool=2, metric="accuracy"
+)
+# 50 rows: the last step of an epoch has 2 of 16 (one process: 2 of its 16), unequal for two.
+CASES: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "accumulated": {"options": {"batch_size": 4, "accumulation": 2}},
+    "a layer without heads": {"spec": {"heads": {1: ()}}},
+    "an unused layer": {"spec": {"read_layers": 2}},
+    "frozen below": {"spec": {"frozen_embeddings": True, "frozen_layers": (0, 1)}},
+    "layers left out by chance": {"spec": {"layerdrop": 0.5}, "only": "ends"},
+}
+
+
+def trained(model: Path, case: str, *, ranks: int) -> dict[str, Any]:
+    """Losses of 20 steps and the last validation, by as many processes as have joined."""
+    how = CASES[case]
+    spec = Spec(encoder=read_encoder_config(model), labels=("low", "high"), dropout=0.0)
+    spec = replace(spec, **how.get("spec", {}))
+    options = replace(SGD, **how.get("options", {}))
+    if ranks == 1:  # the same global batch
+        options = replace(options, batch_size=options.batch_size * 2)
+    torch.manual_seed(0)
+    classifier = surgery.build(spec, model=model)
+    rows = toy_split(100)
+    state = train.begin(classifier, options, course(options, rows).total)
+    validation = partial(
+        predict.validate, classifier, toy_split(13, seed=1), class_names=("low", "high")
+    )
+    found = list(
+        train.steps(state, rows, options, loss_fn=optim.cross_entropy(), validate=validation)
+    )
+    losses = [record["loss"] for record in found if record["event"] == "step"]
+    n = [record["n"] for record in found if record["event"] == "step"]
+    last = [record for record in found if record["event"] == "validation"][-1]
+    return {
+        "losses": losses[:20],
+        "n": n[:20],
+        "validation": [last["loss"], last["accuracy"], last["n"]],
+    }
+
+
+def worker(model: Path, out: Path) -> None:
+    """In each of the two processes: every case, one after another."""
+    torch.set_num_threads(1)
+    parallel.join(torch.device("cpu"))
+    with parallel.parting():
+        found = {case: trained(model, case, ranks=2) for case in CASES}
+    (out / f"{launch.rank()}.json").write_text(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def model(toy_model: Path) -> Path:
+    return without_dropout(toy_model)
+
+
+@pytest.fixture(scope="module")
+def by_two(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    out = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tests.test_parallel", str(model), str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "only" not in CASES[case]])
+def test_two_processes_learn_what_one_learns(
+    case: str, model: Path, by_two: list[dict[str, Any]]
+) -> None:
+    one = trained(model, case, ranks=1)
+    assert len(one["losses"]) == 20
+    assert by_two[0][case]["n"] == one["n"]
+    # Gradients are sums in another order: about 1e-7 of a loss near 0.7, grown by 20 steps.
+    assert by_two[0][case]["losses"] == pytest.approx(one["losses"], abs=2e-5)
+    assert by_two[0][case]["validation"][1:] == one["validation"][1:]
+    assert by_two[0][case]["validation"][0] == pytest.approx(one["validation"][0], abs=2e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_processes_know_the_same(case: str, by_two: list[dict[str, Any]]) -> None:
+    assert by_two[0][case] == by_two[1][case]
+    assert sum(by_two[0][case]["n"][:7]) == 100  # an epoch: each row once, none twice
+
+
+if __name__ == "__main__":
+    worker(Path(sys.argv[1]), Path(sys.argv[2]))
