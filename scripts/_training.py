@@ -99,7 +99,7 @@ def _check_options(path: Path, options: Mapping[str, Any]) -> None:
         if field.name not in options:
             raise UserError(f"{path} has no option {field.name!r}: train that run again")
         value, usual = options[field.name], field.default
-        kinds = (int, float) if type(usual) is float else (type(usual),)
+        kinds = (int, float) if field.type is float else (type(usual),)
         if usual is not None and type(value) not in kinds:
             raise UserError(f"{path}: option {field.name!r} cannot be {value!r}")
 

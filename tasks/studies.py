@@ -26,14 +26,16 @@ HELP = {
     "limit": "rows of each split at the most, for a quick look; no result",
     "device": "auto, cpu, cuda or cuda:N",
     "force": "train again what is there",
+}
+SPREAD_HELP = {
     "gpus": "GPUs that train one run together",
     "at_once": "runs at once, each on a GPU of its own, or on its share of the CPU's cores",
 }
-TEXT_HELP = HELP | {
+TEXT_HELP = HELP | SPREAD_HELP | {
     "data": "folder with FarsTail's three files, or one that data.prepare made",
     "name": "name of the study: the folder under runs/bert/",
 }
-SPEECH_HELP = HELP | {
+SPEECH_HELP = HELP | SPREAD_HELP | {
     "data": "ShEMO's folder, a manifest CSV, or a folder that data.prepare-speech made",
     "name": "name of the study: the folder under runs/hubert/",
     "labels": "label version: filename, transcript, or agree (where both are equal)",
