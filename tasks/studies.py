@@ -31,18 +31,26 @@ SPREAD_HELP = {
     "gpus": "GPUs that train one run together",
     "at_once": "runs at once, each on a GPU of its own, or on its share of the CPU's cores",
 }
-TEXT_HELP = HELP | SPREAD_HELP | {
-    "data": "folder with FarsTail's three files, or one that data.prepare made",
-    "name": "name of the study: the folder under runs/bert/",
-}
-SPEECH_HELP = HELP | SPREAD_HELP | {
-    "data": "ShEMO's folder, a manifest CSV, or a folder that data.prepare-speech made",
-    "name": "name of the study: the folder under runs/hubert/",
-    "labels": "label version: filename, transcript, or agree (where both are equal)",
-    "split": "speaker (five folds), report, emobox or manifest; by default the recipe's",
-    "folds": "folds of the speakers to test on, such as 1 or 1,2,3,4,5",
-    "augment": "variants of the training clips: none, default or report; by default the recipe's",
-}
+TEXT_HELP = (
+    HELP
+    | SPREAD_HELP
+    | {
+        "data": "folder with FarsTail's three files, or one that data.prepare made",
+        "name": "name of the study: the folder under runs/bert/",
+    }
+)
+SPEECH_HELP = (
+    HELP
+    | SPREAD_HELP
+    | {
+        "data": "ShEMO's folder, a manifest CSV, or a folder that data.prepare-speech made",
+        "name": "name of the study: the folder under runs/hubert/",
+        "labels": "label version: filename, transcript, or agree (where both are equal)",
+        "split": "speaker (five folds), report, emobox or manifest; by default the recipe's",
+        "folds": "folds of the speakers to test on, such as 1 or 1,2,3,4,5",
+        "augment": "variants of the training clips: none, default or report; by default the recipe's",
+    }
+)
 
 
 def study(
