@@ -48,7 +48,7 @@ SPEECH_HELP = (
         "labels": "label version: filename, transcript, or agree (where both are equal)",
         "split": "speaker (five folds), report, emobox or manifest; by default the recipe's",
         "folds": "folds of the speakers to test on, such as 1 or 1,2,3,4,5",
-        "augment": "variants of the training clips: none, default or report; by default the recipe's",
+        "augment": "variants of training clips: none, default or report; by default the recipe's",
     }
 )
 
