@@ -78,7 +78,9 @@ def _be_quiet() -> None:
     """The launcher's own tracebacks would only repeat what its processes say."""
     import logging
 
-    for name in ("torch.distributed", "torch.distributed.elastic", "torch.distributed.launcher"):
+    names = ["torch.distributed", "torch.distributed.launcher", "torch.distributed.elastic"]
+    names += ["torch.distributed.elastic.agent.server.api"]  # has a level of its own
+    for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -6,6 +6,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 HEAVY = {
     *("train_bert", "train_hubert", "freeze", "prune", "retrain", "evaluate"),
     *("pretrain_bert", "pretrain_hubert", "cluster_units"),
@@ -108,6 +109,7 @@ def _script(words: list[str], slot: Slot, output: Connection | None) -> None:
     if output is not None:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    threading.Thread(target=_end_with_the_recipe, daemon=True).start()
     os.chdir(ROOT)
     os.environ.update(slot.variables)
     if "OMP_NUM_THREADS" in os.environ:  # read once by what is imported already
@@ -116,6 +118,14 @@ def _script(words: list[str], slot: Slot, output: Connection | None) -> None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     module, *sys.argv[1:] = words
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _end_with_the_recipe() -> None:
+    """Once the recipe's process is gone, by SIGKILL say, save and end as if asked to."""
+    recipe = multiprocessing.parent_process()
+    if recipe is not None:
+        recipe.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _relay(job: _Running, *, to_the_end: bool) -> None:
@@ -159,7 +169,7 @@ def _passing_signals_on(running: Sequence[_Running]) -> Iterator[None]:
     def pass_on(number: int, _: Any) -> None:
         for job in running:
             if job.process.exitcode is None:
-                os.kill(job.process.pid, number)
+                os.kill(job.process.pid, signal.SIGTERM if number == signal.SIGHUP else number)
 
     before = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
