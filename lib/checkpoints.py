@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,18 @@ from torch import Tensor
 
 from lib import files
 from lib.errors import UserError
+from lib.shapes import Whole, misfit
+
+# What of a state is taken for granted, where it is there at all
+STATE = {
+    **dict.fromkeys(("step?", "n_bytes?", "n_right?", "n_seen?", "best_step?", "n_worse?"), Whole),
+    "loss_sum?": Real,
+    "best_score?": (Real, None),  # before the first validation there is none
+    "cached?": bool,
+    "groups?": [{"lr?": float, "initial_lr?": float, "weight_decay?": float, "betas?": [float]}],
+    "scheduler?": {"last_epoch?": Whole, "base_lrs?": [float], "_last_lr?": [float]},
+    "scaler?": dict,
+}
 
 
 def save(
@@ -63,9 +76,10 @@ def newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] 
         if problem is None:
             try:
                 state = files.read_json(path / "state.json")
-                if isinstance(state, dict):
+                problem = misfit(state, STATE)
+                if not problem:
                     return load_file(path / "tensors.safetensors"), state, damaged
-                problem = "state.json holds no JSON object"
+                problem = f"in state.json {problem}"
             except (UserError, SafetensorError) as error:  # right by its sum, and yet no checkpoint
                 problem = str(error)
         damaged.append(f"{path}: {problem}")

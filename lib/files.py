@@ -137,6 +137,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; no other may be at work in it."""
+    for entry in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.[a-z0-9_]{8}", entry.name) and entry.is_dir():
+            remove(entry)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -232,7 +232,6 @@ def load_encoder(folder: Path) -> Any:
     Raises:
         UserError: if the folder is no model of a supported family, or lacks or misshapes a weight.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -251,9 +250,8 @@ def load_encoder(folder: Path) -> Any:
             ignore_mismatched_sizes=True,  # only to name them below, never to go on
             **family.options,
         )
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder} cannot be loaded as a model: {reason}") from None
+    except Exception as error:  # a damaged file or field can raise anything
+        raise UserError(f"{folder} cannot be loaded as a model: {_reason(error)}") from None
     extra = [key for key in seen["unexpected_keys"] if not _is_unused(key, family)]
     missing = [key for key in seen["missing_keys"] if key != "masked_spec_embed"]
     for what, keys in {
@@ -268,17 +266,24 @@ def load_encoder(folder: Path) -> Any:
 
 
 def empty_encoder(config: dict[str, Any]) -> Any:
-    """An encoder of this configuration whose weights are yet to be loaded."""
+    """An encoder of this configuration whose weights are yet to be loaded.
+
+    Raises:
+        UserError: if no encoder can be made of it.
+    """
     from transformers import AutoConfig, AutoModel
 
     family = family_of(config)
     fields = {key: value for key, value in config.items() if key != "model_type"}
-    return AutoModel.from_config(
-        AutoConfig.for_model(config["model_type"], **fields),
-        attn_implementation=family.attention,
-        dtype=torch.float32,
-        **family.options,
-    )
+    try:
+        return AutoModel.from_config(
+            AutoConfig.for_model(config["model_type"], **fields),
+            attn_implementation=family.attention,
+            dtype=torch.float32,
+            **family.options,
+        )
+    except Exception as error:  # each field has its own ways to be wrong
+        raise UserError(f"no encoder can be made of its configuration: {_reason(error)}") from None
 
 
 def parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
@@ -297,6 +302,12 @@ def _head(kind: str, width: int, n_classes: int, dropout: float) -> nn.Sequentia
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
+
+
+def _reason(error: Exception) -> str:
+    """What an error of the library says, on one line, with its type where that says as much."""
+    said = " ".join(str(error).split())[:200]
+    return f"it knows no {said}" if isinstance(error, KeyError) else said or type(error).__name__
 
 
 def _is_unused(key: str, family: Family) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from lib import files
 from lib.errors import UserError
+from lib.shapes import misfit
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "tokenizers", "hazm", "librosa")
 # Options that make no other run.
@@ -32,6 +33,13 @@ TRANSIENT = (
     "save_minutes",
     "keep_checkpoints",
 )
+# What of a config.json is taken for granted; scripts check the options of their own.
+SHAPE = {
+    "script": str,
+    "options": {"variant?": str, "seed?": int, "data?": str, "model?": str, "split?": str},
+    "change": dict,
+    "inputs": {str: str},
+}
 
 
 @dataclass
@@ -123,8 +131,14 @@ def opened(
 
 
 def begin(run: Run) -> None:
-    """Write config.json of a new run, in the place of what was there; nothing if it goes on."""
-    if run.new:
+    """Write config.json of a new run, in the place of what was there.
+
+    Of a run that goes on what a killed process left half-written is removed.
+    """
+    if not run.new:
+        files.sweep(run.folder)
+        files.sweep(run.checkpoints)
+    else:
         files.remove(run.folder)
         run.folder.mkdir(parents=True)
         files.write_json(run.folder / "config.json", run.config)
@@ -191,14 +205,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} is no run (it has no config.json)")
     config = files.read_json(path)
-    wanted = {"script": str, "options": dict, "change": dict, "inputs": dict}
-    for key, kind in wanted.items():
-        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
-            raise UserError(f"{path} is damaged: it has no {key!r}")
-    for key, value in config["inputs"].items():
-        if not isinstance(value, str):
-            raise UserError(f"{path} is damaged: its input {key!r} is no text")
-    return config
+    if wrong := misfit(config, SHAPE):
+        raise UserError(f"{path} is damaged ({wrong}); make the run again with --force")
+    return dict(config)
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
@@ -221,11 +230,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_back(path: Path, n_bytes: int) -> None:
-    """Cut a file back to the length it had at a checkpoint."""
-    if path.exists():
+    """Cut a file back to the length it had at a checkpoint.
+
+    Raises:
+        UserError: if it is shorter than that.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    if size < n_bytes:
+        raise UserError(
+            f"{path} has {size} bytes, {n_bytes} when the checkpoint was written; start the run "
+            "again with --force"
+        )
+    if size > n_bytes:
         os.truncate(path, n_bytes)
-    elif n_bytes:
-        raise UserError(f"{path} is missing; start the run again with --force")
 
 
 def is_trained(folder: Path) -> bool:

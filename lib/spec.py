@@ -1,5 +1,6 @@
 """What a classifier is made of, but for its weights; torch-free, as JSON in model.json."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -184,6 +185,10 @@ def check_encoder(config: Any, path: Path) -> None:
         raise UserError(f"{path} is of no model: {n_heads} heads do not part a width of {width}")
     if family.feature_encoder:
         _check_convolutions(config, path)
+    for name, value in config.items():
+        limit = 1.0 if name.endswith(("dropout", "_prob")) else math.inf
+        if isinstance(value, float) and not (value <= limit and abs(value) < math.inf):
+            raise UserError(f"{path} is of no model: its {name} is {value!r:.40}")
     for name in ("quantization_config", "auto_map"):
         if config.get(name):
             raise UserError(f"{path} has {name}, which is not supported; take another model")

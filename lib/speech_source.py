@@ -200,8 +200,8 @@ def _read_transcripts(path: Path) -> dict[str, tuple[str, str]]:
         except (KeyError, TypeError, AttributeError):
             problem = "an entry has no speech_name, emotion and transcript"
             raise UserError(f"{path}: {problem}") from None
-        if not SHEMO_NAME.fullmatch(name):
-            raise UserError(f"{path}: {name!r} is no file name of ShEMO")
+        if not isinstance(name, str) or not SHEMO_NAME.fullmatch(name):
+            raise UserError(f"{path}: {name!r:.80} is no file name of ShEMO")
     if not known:
         raise UserError(f"{path} names no clips")
     return known

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import files, sweep_figures
+from lib import files, reports, sweep_figures
 from lib.figures import SAMPLE
 from lib.page import markdown
 from lib.sweep import METRICS, Point
@@ -22,7 +22,7 @@ def cost(point: Point) -> dict[str, Any]:
     """
     if point.masked:
         return {}
-    found = files.read_json(point.runs[0] / "report.json")["cost"]
+    found = reports.read(point.runs[0])["cost"]
     return {name: found[name] for name in ("params", "trainable_params")}
 
 
@@ -140,7 +140,7 @@ def _notes(
         for point in points
         if not point.masked
         for run in point.runs
-        if run not in chosen and "test" in files.read_json(run / "report.json")["evaluated"]
+        if run not in chosen and "test" in reports.read(run)["evaluated"]
     ]
     if others:
         names = ", ".join(dict.fromkeys(others))

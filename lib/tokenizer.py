@@ -49,7 +49,9 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        _ = tokenizer.unk_token_id  # of one that is not in the vocabulary it would never return
+        return tokenizer
     except Exception as error:  # a damaged file can raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(f"the tokenizer in {folder} cannot be read: {reason}") from None

@@ -18,10 +18,11 @@ from lib.files import (
     sha256,
     staged_folder,
     write_json,
-    wrong_fields,
 )
 from lib.persian import Progress
 from lib.plan import limited
+from lib.shapes import misfit
+from lib.spec import SIZES
 from lib.text import read_meta, read_split
 from lib.text_source import FLAGS, SPLITS
 from lib.tokenizer import count, encode, load_tokenizer, n_token_types, tokenizer_files
@@ -140,7 +141,7 @@ def load(
         raise UserError(f"a limit of {limit} rows leaves nothing; give 1 or more")
     path = tokenize(folder, tokenizer_folder, max_length=max_length)
     about = read_json(path / "tokens.json")
-    if wrong := wrong_fields(about, {"pad_id": int, "sha256": dict}):
+    if wrong := misfit(about, {"pad_id": range(SIZES["vocab_size"]), "sha256": {str: str}}):
         raise UserError(f"{path / 'tokens.json'} is damaged ({wrong}); {DELETE}")
     splits = {name: _load_split(path / name, about["pad_id"], about["sha256"]) for name in SPLITS}
     if limit is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import files
+from lib import files, reports
 from lib.errors import UserError
 from scripts import _cli
 
@@ -54,7 +54,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         raise UserError("--points: name at least one LINE:X:RUN")
     bases = sweep.parse([f"base:0:{run}" for run in cfg.base])
     _validate([*points, *bases], cfg.device)
-    report = files.read_json(points[0].runs[0] / "report.json")
+    report: Any = reports.read(points[0].runs[0])
     config = files.read_json(points[0].runs[0] / "config.json")
     classes: dict[str, Any] = {"class_names": report["labels"]}
     usual = "uar" if "split" in config["options"] else "accuracy"

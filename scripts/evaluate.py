@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import files, runs
+from lib import files, reports, runs
 from lib.errors import UserError
+from lib.shapes import misfit
 from scripts import _cli
 from scripts._training import trained_base, training_options
 
@@ -94,14 +95,17 @@ def main(cfg: Config) -> dict[str, dict[str, Any]]:
 def _basis(folder: Path, cfg: Config) -> dict[str, Any]:
     """What a report depends on; equal means up to date."""
     config = trained_base(folder)
-    weights = files.read_json(folder / "best" / "model.json")["sha256"]
+    path = folder / "best" / "model.json"
+    record = files.read_json(path)
+    if wrong := misfit(record, {"sha256": str}):
+        raise UserError(f"{path} is damaged ({wrong}); train the run again with --force")
     every = ("train", "validation", "test")
     usual = every if "split" in config["options"] else every[1:]  # only speech has protocols
     asked = usual if cfg.splits is None else cfg.splits
     basis = {
         "version": VERSION,
         "run": folder.name,
-        "weights": weights,
+        "weights": record["sha256"],
         "inputs": config["inputs"],
     }
     there = _up_to_date(folder, basis).get("evaluated", [])
@@ -112,7 +116,10 @@ def _up_to_date(folder: Path, basis: Mapping[str, Any]) -> dict[str, Any]:
     """A run's report, empty if it has none with this basis."""
     if not (folder / "report.json").is_file() or not (folder / "predictions.csv").is_file():
         return {}
-    report = files.read_json(folder / "report.json")
+    try:
+        report = reports.read(folder)
+    except UserError:  # a damaged one is made again
+        return {}
     return report if all(report.get(key) == value for key, value in basis.items()) else {}
 
 

@@ -1,0 +1,115 @@
+"""The shapes of JSON files, and what is said of files of other shapes."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from lib import checkpoints, files, reports, runs
+from lib.errors import UserError
+from lib.shapes import Whole, misfit
+
+JSON: some.SearchStrategy[Any] = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(),
+    lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "said"),
+    [
+        (3, float, ""),
+        (math.nan, float, "it is nan"),
+        (True, int, "it is True"),
+        (-1, Whole, "it is -1"),
+        (None, (None, str), ""),
+        (5, (None, str), "it is 5"),
+        ({"a": [1, "b"]}, {"a": [int]}, "a[1] is 'b'"),
+        ({"a": 1}, {"a": int, "b?": str}, ""),
+        ({"a": 1}, {"a": int, "b": str}, "b is None"),
+        ({"a": {"x": 1, "y": "z"}}, {"a": {str: int}}, "a.y is 'z'"),
+        ([], {"a": int}, "it is []"),
+    ],
+)
+def test_a_misfit_is_told_by_its_place(value: Any, shape: Any, said: str) -> None:
+    assert misfit(value, shape) == said
+
+
+@given(JSON)
+def test_whatever_json_holds_is_judged_without_an_exception(value: Any) -> None:
+    for shape in (reports.SHAPE, runs.SHAPE, checkpoints.STATE):
+        assert isinstance(misfit(value, shape), str)
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "[]", "{}", '{"labels": 3}', "{", '{"counts": {"after": 1}}']
+)
+def test_a_damaged_report_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(UserError, match="is damaged"):
+        reports.read(tmp_path)
+
+
+def test_a_checkpoint_whose_state_has_other_types_is_passed_over(tmp_path: Path) -> None:
+    import torch
+
+    for step in (3, 6):
+        state = {"step": step if step == 3 else "six"}
+        checkpoints.save(tmp_path, step, {"a": torch.ones(2)}, state, keep=2)
+    found = checkpoints.newest(tmp_path)
+    assert found is not None
+    assert found[1] == {"step": 3}
+    assert "step is 'six'" in found[2][0]
+
+
+def test_metrics_shorter_than_at_the_checkpoint_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("short")
+    with pytest.raises(UserError, match="has 5 bytes, 9 when"):
+        runs.cut_back(path, 9)
+    assert path.read_text() == "short"
+    runs.cut_back(path, 2)
+    assert path.read_text() == "sh"
+
+
+def test_what_a_killed_writer_left_is_swept_when_a_run_goes_on(tmp_path: Path) -> None:
+    config = runs.configuration(script="test", options={}, inputs={}, device="cpu")
+    run = runs.Run(tmp_path / "run", config, new=True, trained=False)
+    runs.begin(run)
+    left = (run.checkpoints / ".step-6.ab12_def", run.folder / ".best.qykfmetz")
+    for folder in left:
+        (folder / "part").mkdir(parents=True)
+    kept = run.checkpoints / "step-3"
+    kept.mkdir()
+    runs.begin(run)
+    assert not any(folder.exists() for folder in left)
+    assert kept.is_dir()
+    assert json.loads((run.folder / "config.json").read_text())["script"] == "test"
+
+
+def test_an_encoder_config_with_impossible_values_is_refused(tmp_path: Path) -> None:
+    from lib.models import empty_encoder
+    from lib.spec import check_encoder
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = {"model_type": "bert", "intermediate_size": 16, "vocab_size": 9} | sizes
+    for name in ("attention_probs_dropout_prob", "layer_norm_eps", "hidden_dropout"):
+        with pytest.raises(UserError, match=f"its {name} is inf"):
+            check_encoder(config | {name: math.inf}, tmp_path / "config.json")
+    with pytest.raises(UserError, match="it knows no 'gel'"):
+        empty_encoder(config | {"hidden_act": "gel"})
+
+
+def test_a_clip_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    from lib.speech_source import _read_transcripts
+
+    path = tmp_path / "modified_shemo.json"
+    entry = {"speech_name": 1.5, "emotion": "anger", "transcript": "x"}
+    files.write_json(path, {"0": entry})
+    with pytest.raises(UserError, match=r"1\.5 is no file name of ShEMO"):
+        _read_transcripts(path)
