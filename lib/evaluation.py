@@ -11,7 +11,7 @@ import torch
 from lib.loader import Split
 from lib.models import Classifier
 from lib.predict import log_softmax, passes, predict
-from lib.summary import figures
+from lib.study.summary import figures
 
 
 def timed(
@@ -46,7 +46,7 @@ def report(split: Split, logits: np.ndarray, *, class_names: Sequence[str]) -> d
         class_names: C names.
 
     Returns:
-        What lib.summary.figures gives.
+        What lib.study.summary.figures gives.
     """
     losses = -log_softmax(logits)[np.arange(len(split)), split.labels]
     return figures(

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lib import runs
-from lib.bench import Measured, Row
-from lib.bench_cases import Setting
-from lib.bench_ours import Job
+from lib.bench.cases import Setting
+from lib.bench.ours import Job
+from lib.bench.table import Measured, Row
 from lib.errors import UserError
 from scripts import _cli
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lib import files
-from lib.bench_data import speech_files, text_files
-from lib.bench_ours import Job
+from lib.bench.data import speech_files, text_files
+from lib.bench.ours import Job
 from scripts import prepare_text, scratch_bert, scratch_hubert
 
 BATCH = 32

@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lib.fuzz import CANARY, Case
-from lib.fuzz_damage import damaged_bytes, damaged_json, damaged_safetensors, damaged_table
-from lib.fuzz_zips import damaged_zip, hostile_pickle
+from lib.fuzz.attempts import CANARY, Case
+from lib.fuzz.damage import damaged_bytes, damaged_json, damaged_safetensors, damaged_table
+from lib.fuzz.zips import damaged_zip, hostile_pickle
 from lib.text_source import SPLITS
 from scripts._fuzz_world import BERT_RUN, FORMATS, HUBERT_RUN
 

@@ -11,8 +11,8 @@ from lib.errors import UserError
 from scripts import _cli
 
 if TYPE_CHECKING:
-    from lib.bench import Row
-    from lib.bench_cases import Setting
+    from lib.bench.cases import Setting
+    from lib.bench.table import Row
 
 Case = Literal[
     "full",
@@ -61,8 +61,8 @@ def main(cfg: Config) -> "list[Row]":
     """The rows of the table, which is printed and saved as bench.json and bench.md."""
     if min(cfg.repeats, cfg.threads or 1) < 1 or cfg.rows < 64:
         raise UserError("give --repeats and --threads 1 or more, --rows 64 or more")
-    from lib import bench
-    from lib.bench_cases import CASES
+    from lib.bench import table as bench
+    from lib.bench.cases import CASES
     from scripts import _bench_commands
 
     cases = {**CASES, "recipe": _bench_commands.recipe, "processes": _bench_commands.processes}
@@ -91,8 +91,8 @@ def _usual(cfg: Config, every: tuple[str, ...]) -> tuple[str, ...]:
 
 def _setting(cfg: Config, out: Path, cases: tuple[str, ...]) -> "tuple[Setting, dict[str, Any]]":
     """The jobs of both sides, their data and models made where they are not there; and a record."""
-    from lib.bench_cases import Setting
-    from lib.bench_process import apart, matrix_peak
+    from lib.bench.cases import Setting
+    from lib.bench.process import apart, matrix_peak
     from lib.device import pick
     from lib.pool import n_cores
     from scripts import _bench_jobs

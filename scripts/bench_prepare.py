@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lib.bench_process import watched
+from lib.bench.process import watched
 from lib.errors import UserError
 from lib.pool import n_cores
 from scripts import _cli
@@ -43,7 +43,7 @@ class Result:
 
 def main(cfg: Config) -> Result:
     """What was measured."""
-    from lib.peers_speech import bare
+    from lib.bench.peers_speech import bare
     from lib.speech_prepare import prepare
     from lib.speech_source import shemo
 
@@ -74,7 +74,7 @@ def main(cfg: Config) -> Result:
 
 
 def _timed(work: Callable[[], object]) -> tuple[float, int]:
-    """Wall time in s, and the most memory in bytes, see lib.bench_process."""
+    """Wall time in s, and the most memory in bytes, see lib.bench.process."""
     started = time.perf_counter()
     _, peak = watched(work)
     return time.perf_counter() - started, peak

@@ -12,7 +12,7 @@ from scripts import _cli
 from scripts._training import local_model
 
 if TYPE_CHECKING:
-    from lib.units_features import Features, Frames
+    from lib.pretrain.features import Features, Frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def _made_of(cfg: Config) -> dict[str, Any]:
 
 
 def _kept(folder: Path, made_of: dict[str, Any]) -> dict[str, Any]:
-    from lib import units
+    from lib.pretrain import units
 
     meta = units.read_meta(folder)
     there = meta.get("made_of", {})
@@ -102,7 +102,8 @@ def _kept(folder: Path, made_of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _make(cfg: Config, folder: Path, made_of: dict[str, Any]) -> dict[str, Any]:
-    from lib import speech, splits, units
+    from lib import speech, splits
+    from lib.pretrain import units
 
     data = Path(cfg.data)
     features, frames, about = _features(cfg)
@@ -140,7 +141,7 @@ def _features(cfg: Config) -> "tuple[Features, Frames, str]":
     """How clips are described, by what frames, and that in words."""
     import functools
 
-    from lib import units_features
+    from lib.pretrain import features as units_features
 
     if cfg.model is None:
         return units_features.mfcc_rows, units_features.MFCC_FRAMES, "MFCC with two slopes"

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import files, reports
+from lib import files
 from lib.errors import UserError
+from lib.study import reports
 from scripts import _cli
 
 if TYPE_CHECKING:
-    from lib.sweep import Point
+    from lib.study.sweep import Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Config:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """A row for each point: its validation figures, whether it is chosen, then its test figures."""
-    from lib import sweep, sweep_page
+    from lib.study import sweep, sweep_page
 
     if cfg.tolerance < 0:
         raise UserError(f"--tolerance {cfg.tolerance:g}: give 0 or more")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import files, reports, runs
+from lib import files, runs
 from lib.errors import UserError
 from lib.shapes import misfit
+from lib.study import reports
 from scripts import _cli
 from scripts._training import trained_base, training_options
 

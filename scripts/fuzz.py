@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib import fuzz
 from lib.errors import UserError
+from lib.fuzz import attempts as fuzz
 from scripts import _cli
 
 

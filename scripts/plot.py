@@ -8,9 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from lib import figures, files, page, results, runs, study_figures
+from lib import figures, files, runs
 from lib.errors import UserError
-from lib.results import POOLED, Result
+from lib.study import figures as study_figures
+from lib.study import page, results
+from lib.study.results import POOLED, Result
 from scripts import _cli
 
 

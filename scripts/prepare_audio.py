@@ -33,7 +33,8 @@ class Config:
 
 def main(cfg: Config) -> Path:
     """The prepared folder."""
-    from lib import packed, pretrain_source, speech_prepare
+    from lib import packed, speech_prepare
+    from lib.pretrain import source as pretrain_source
 
     source = Path(cfg.data)
     name = cfg.name or source.resolve().name

@@ -62,7 +62,8 @@ def main(cfg: Config) -> dict[str, Any]:
 
 def _texts(cfg: Config, model: Path) -> "tuple[TokenSplit, str, dict[str, Any]]":
     """The rows, their fingerprint, and what source.json is to tell of them."""
-    from lib import pretrain_text, text
+    from lib import text
+    from lib.pretrain import text as pretrain_text
     from lib.sample import MARKER
 
     data = Path(cfg.data)
@@ -96,12 +97,16 @@ def _task(
 
     import torch
 
-    from lib import fit, masks, optim, pretrain, pretrain_text
-    from lib.pretrain_model import MaskedText, body_of, text_head
+    from lib import fit, optim
+    from lib.pretrain import masks
+    from lib.pretrain import output as pretrain
+    from lib.pretrain import text as pretrain_text
+    from lib.pretrain.models import MaskedText, body_of, text_head
     from lib.tokenizer import load_tokenizer
 
     torch.manual_seed(cfg.seed)
     body = body_of(model, encoder, layerdrop=cfg.layerdrop)
+    body.recompute = cfg.activation_checkpointing
     n_tokens, width = body.encoder.get_input_embeddings().weight.shape
     words = masks.vocabulary(load_tokenizer(model), share=cfg.mask_share, n_tokens=n_tokens)
     train, held_out = pretrain_text.parted(texts, words, limit=cfg.limit)

@@ -56,7 +56,7 @@ class Config(Pretraining):
 
 def main(cfg: Config) -> dict[str, Any]:
     """What source.json of the model says."""
-    from lib import units
+    from lib.pretrain import units
 
     check_name(cfg)
     model, data = local_model(cfg.model, cfg.revision), Path(cfg.data)
@@ -103,9 +103,12 @@ def _task(
 
     import torch
 
-    from lib import fit, masks, optim, pretrain, pretrain_speech, units
-    from lib.pretrain_model import MaskedSpeech, body_of
-    from lib.units_features import frames_of
+    from lib import fit, optim
+    from lib.pretrain import masks, units
+    from lib.pretrain import output as pretrain
+    from lib.pretrain import speech as pretrain_speech
+    from lib.pretrain.features import frames_of
+    from lib.pretrain.models import MaskedSpeech, body_of
 
     train, held_out = pretrain_speech.load(
         Path(cfg.data),
@@ -121,6 +124,7 @@ def _task(
     body = body_of(
         model, encoder, frozen_features=cfg.features == "frozen", layerdrop=cfg.layerdrop
     )
+    body.recompute = cfg.activation_checkpointing
     n_units = [track.n_units for track in train.tracks]
     learner = MaskedSpeech(body, n_units=n_units, temperature=cfg.temperature).to(device)
     return fit.Task(

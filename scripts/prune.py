@@ -158,7 +158,7 @@ def _draw(
     curve: list[dict[str, float]],
     sample: bool,
 ) -> None:
-    from lib import study_figures
+    from lib.study import figures as study_figures
 
     figures = folder.parent / "figures"
     map_of_scores = figures / f"{folder.name}-scores.png"

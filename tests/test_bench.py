@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from lib import bench, bench_cases, bench_data, bench_flops, surgery
-from lib.bench import Measured, Target
+from lib import surgery
+from lib.bench import cases as bench_cases
+from lib.bench import data as bench_data
+from lib.bench import flops as bench_flops
+from lib.bench import table as bench
+from lib.bench.table import Measured, Target
 from lib.spec import Spec
 from scripts import bench as script
 from tasks.command import ROOT

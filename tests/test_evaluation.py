@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 
-from lib import evaluation, metrics, page, surgery
+from lib import evaluation, metrics, surgery
 from lib.loader import Batch
 from lib.spec import Spec
+from lib.study import page
 from tests.conftest import ToySplit, toy_split
 
 

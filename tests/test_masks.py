@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lib import masks
 from lib.errors import UserError
-from lib.masks import Spans, Words
+from lib.pretrain import masks
+from lib.pretrain.masks import Spans, Words
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "##x", "##y"]
 WORDS = Words(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lib import metrics
-from lib.reference import FARSTAIL_LABELS, REPORT, Variant
+from lib.study.reference import FARSTAIL_LABELS, REPORT, Variant
 
 
 def expand(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,21 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from lib import (
-    files,
-    packed,
-    pretrain,
-    pretrain_rows,
-    pretrain_text,
-    runs,
-    sample,
-    scratch_bert,
-    scratch_hubert,
-    speech_sample,
-    units,
-)
+from lib import files, packed, runs, sample, scratch_bert, scratch_hubert, speech_sample
 from lib.errors import UserError
 from lib.models import load_encoder
+from lib.pretrain import output as pretrain
+from lib.pretrain import rows as pretrain_rows
+from lib.pretrain import text as pretrain_text
+from lib.pretrain import units
 from lib.speech import SpeechSplit
 from scripts import (
     cluster_units,

@@ -8,18 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from lib import masks, optim, scratch_bert, scratch_hubert
-from lib.masks import Spans
+from lib import optim, scratch_bert, scratch_hubert
 from lib.packed import Packed
 from lib.predict import forward
-from lib.pretrain_model import MaskedSpeech, MaskedText, body_of, text_head
-from lib.pretrain_speech import UnitSplit
-from lib.pretrain_text import WordSplit
+from lib.pretrain import masks
+from lib.pretrain.features import MFCC_FRAMES, Frames, frames_of
+from lib.pretrain.masks import Spans
+from lib.pretrain.models import MaskedSpeech, MaskedText, body_of, text_head
+from lib.pretrain.speech import UnitSplit
+from lib.pretrain.text import WordSplit
+from lib.pretrain.units import Track
 from lib.spec import read_encoder_config
 from lib.speech import SpeechSplit
 from lib.tokens import TokenSplit
-from lib.units import Track
-from lib.units_features import MFCC_FRAMES, Frames, frames_of
 
 LENGTHS = np.array([9000, 12345, 9000, 20000])
 UNITS = (5, 7)
@@ -224,7 +225,7 @@ def test_the_loss_of_masked_words_is_that_of_transformers(text_folder: Path) -> 
 
 
 def test_a_checkpoints_own_head_is_gone_on_with(tmp_path: Path, text_folder: Path) -> None:
-    from lib import pretrain
+    from lib.pretrain import output as pretrain
 
     encoder = read_encoder_config(text_folder)
     width, n_tokens = encoder["hidden_size"], encoder["vocab_size"]
@@ -242,8 +243,8 @@ def test_a_checkpoints_own_head_is_gone_on_with(tmp_path: Path, text_folder: Pat
 def test_what_is_saved_loads_as_any_other_model(tmp_path: Path) -> None:
     from transformers import AutoModel
 
-    from lib import pretrain
     from lib.models import load_encoder
+    from lib.pretrain import output as pretrain
 
     model, encoder = speech_model(tmp_path / "toy")
     pretrain.save(tmp_path / "next", model, start=tmp_path / "toy", record={})

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import files, hub, page, reference, results, summary
+from lib import files, hub
 from lib.errors import UserError
+from lib.study import page, reference, results, summary
 
 LABELS = ["A", "N"]
 OPTIONS: dict[str, Any] = {

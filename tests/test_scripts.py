@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from lib import files
-from lib.reference import REPORT
+from lib.study.reference import REPORT
 from scripts import (
     _cli,
     clean,

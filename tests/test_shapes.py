@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lib import checkpoints, files, reports, runs
+from lib import checkpoints, files, runs
 from lib.errors import UserError
 from lib.shapes import Whole, misfit
+from lib.study import reports
 
 JSON: some.SearchStrategy[Any] = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(),

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from invoke import Config, Context, Exit
 
-from lib import files, sweep
+from lib import files
 from lib.errors import UserError
 from lib.spec import Spec
+from lib.study import sweep
 from scripts import (
     _cli,
     curve,

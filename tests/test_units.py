@@ -9,11 +9,13 @@ import pytest
 import soundfile
 import torch
 
-from lib import packed, scratch_hubert, speech, speech_prepare, units, units_features
+from lib import packed, scratch_hubert, speech, speech_prepare
 from lib.errors import UserError
+from lib.pretrain import features as units_features
+from lib.pretrain import units
+from lib.pretrain.features import MFCC_FRAMES, Frames, frames_of, mfcc
+from lib.pretrain.units import Track
 from lib.speech_source import Corpus, Source
-from lib.units import Track
-from lib.units_features import MFCC_FRAMES, Frames, frames_of, mfcc
 from scripts import cluster_units
 from scripts.cluster_units import Config
 

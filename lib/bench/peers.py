@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib import bench_ours, surgery
-from lib.bench import Measured
-from lib.bench_ours import Job
+from lib import surgery
+from lib.bench import ours as bench_ours
+from lib.bench.ours import Job
+from lib.bench.table import Measured
 from lib.loader import Split
 
 WARMUP = 0.1

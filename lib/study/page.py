@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from lib.reference import HUBERT_CLASSES, HUBERT_TEST, PUBLISHED_ON
-from lib.results import POOLED, Result, is_as_reported, known_as, notes
+from lib.study.reference import HUBERT_CLASSES, HUBERT_TEST, PUBLISHED_ON
+from lib.study.results import POOLED, Result, is_as_reported, known_as, notes
 
 
 def page(
@@ -22,7 +22,7 @@ def page(
 
     Args:
         study: the study's folder; figures/ in it has the pictures.
-        table: a row for each of `found`, as lib.results.row gives them.
+        table: a row for each of `found`, as lib.study.results.row gives them.
         floor_rows: of the same data.
         found: what the rows tell of.
         suffix: of the pictures' names.

@@ -8,7 +8,7 @@ import zipfile
 from random import Random
 from typing import Any
 
-from lib.fuzz_damage import NUMBERS, damaged_bytes
+from lib.fuzz.damage import NUMBERS, damaged_bytes
 
 LEADING_OUT = (
     "../x.wav",

@@ -11,8 +11,8 @@ import pandas as pd
 from lib import files, hub, runs
 from lib.errors import UserError
 from lib.figures import SAMPLE
-from lib.reference import HUBERT_CLASSES, HUBERT_TEST, PARSBERT, PUBLISHED, REPORT
 from lib.splits import N_FOLDS
+from lib.study.reference import HUBERT_CLASSES, HUBERT_TEST, PARSBERT, PUBLISHED, REPORT
 
 POOLED = "pooled"
 FEW_SPEAKERS = 10  # fewer resampled speakers tell little of others
@@ -94,7 +94,7 @@ def of_study(study: Path) -> list[Result]:
 
 def _pooled(folds: Sequence[Result]) -> Result:
     """The folds together, each clip as predicted by the run that did not know its speaker."""
-    from lib.summary import again
+    from lib.study.summary import again
 
     first = folds[0]
     tests = [fold.report["splits"]["test"] for fold in folds]

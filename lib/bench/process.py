@@ -9,7 +9,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lib.bench import Measured
+from lib.bench.table import Measured
 from lib.errors import UserError
 
 # Imported once, by the server that each measurement is a fork of: imports are no part of the work,
@@ -17,7 +17,14 @@ from lib.errors import UserError
 PRELOAD = [
     *("torch", "pandas", "transformers", "transformers.trainer", "accelerate"),
     *("transformers.models.bert.modeling_bert", "transformers.models.hubert.modeling_hubert"),
-    *("lib.fit", "lib.tokens", "lib.speech", "lib.peers", "lib.peers_speech", "lib.bench_ours"),
+    *(
+        "lib.fit",
+        "lib.tokens",
+        "lib.speech",
+        "lib.bench.peers",
+        "lib.bench.peers_speech",
+        "lib.bench.ours",
+    ),
 ]
 
 

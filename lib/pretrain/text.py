@@ -10,11 +10,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib import files, masks, text, tokens
+from lib import files, text, tokens
 from lib.errors import UserError
-from lib.masks import Words
 from lib.persian import Progress
-from lib.pretrain_rows import FIXED, hold_out
+from lib.pretrain import masks
+from lib.pretrain.masks import Words
+from lib.pretrain.rows import FIXED, hold_out
 from lib.tokenizer import encode, load_tokenizer, n_token_types, tokenizer_files
 from lib.tokens import TokenSplit
 

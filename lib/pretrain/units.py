@@ -16,8 +16,8 @@ import pandas as pd
 from lib import files, packed, speech
 from lib.errors import UserError
 from lib.persian import Progress
+from lib.pretrain.features import Features, Frames
 from lib.speech import SpeechSplit
-from lib.units_features import Features, Frames
 
 FORMAT = 1
 STREAM = 7  # of the generators

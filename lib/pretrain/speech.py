@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib import masks, speech, units
+from lib import speech
 from lib.errors import UserError
-from lib.masks import Spans
 from lib.packed import SAMPLE_RATE
-from lib.pretrain_rows import FIXED, hold_out
+from lib.pretrain import masks, units
+from lib.pretrain.features import Frames
+from lib.pretrain.masks import Spans
+from lib.pretrain.rows import FIXED, hold_out
+from lib.pretrain.units import Track
 from lib.speech import SpeechSplit
-from lib.units import Track
-from lib.units_features import Frames
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +135,7 @@ def load(
     Args:
         folder: a prepared speech folder.
         names: of its sets of units.
-        clips: (M,) that may be learnt from, see lib.units.training_clips.
+        clips: (M,) that may be learnt from, see lib.pretrain.units.training_clips.
         frames: of the model.
         spans: how frames are hidden.
         seen_share: of the frames to be told, those that are not hidden, 0 to less than 1.

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from lib import bench_flops, corpus, fit, latency, plan, runs, surgery
-from lib.bench import Measured
+from lib import corpus, fit, latency, plan, runs, surgery
+from lib.bench import flops as bench_flops
+from lib.bench.table import Measured
 from lib.cache import Caching
 from lib.corpus import Corpus
 from lib.options import Training
@@ -105,7 +106,7 @@ def options_of(job: Job) -> Training:
 
 
 def flops_of(job: Job, data: Corpus, *, ahead: bool) -> float:
-    """What the training of a job takes on real lengths, see lib.bench_flops."""
+    """What the training of a job takes on real lengths, see lib.bench.flops."""
     config = dict(read_encoder_config(Path(job.model)))
     config["num_hidden_layers"] = job.n_layers or config["num_hidden_layers"]
     lengths = [data.splits[name].lengths for name in ("train", "validation")]

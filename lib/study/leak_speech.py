@@ -122,7 +122,7 @@ def nearest_sound(
         prints, seconds: of all clips, as `fingerprints` gives them.
 
     Returns:
-        A function as lib.leak.nearest_of gives it.
+        A function as lib.study.leak.nearest_of gives it.
     """
 
     def nearest(known: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +142,8 @@ def nearest_sound(
 
 
 def same_transcript(texts: Sequence[str]) -> Callable[[int, int], bool]:
-    """Whether two clips have the same words, as lib.leak.normal writes them; none has none."""
-    from lib.leak import normal
+    """Whether two clips have the same words, as `leak.normal` writes them; none has none."""
+    from lib.study.leak import normal
 
     normalised = [normal(text) for text in texts]
     return lambda one, other: bool(normalised[one]) and normalised[one] == normalised[other]

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lib import bench_flops, peers
-from lib.bench import Measured
-from lib.bench_ours import Job
+from lib.bench import flops as bench_flops
+from lib.bench import peers
+from lib.bench.ours import Job
+from lib.bench.table import Measured
 from lib.pool import n_cores
 from lib.spec import read_encoder_config
 from lib.speech_manifest import read_manifest

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from lib import files, made_model, parallel
 from lib.loader import batches
 from lib.predict import forward, passes, precision
-from lib.pretrain_model import MaskedSpeech, MaskedText
-from lib.pretrain_speech import UnitSplit
-from lib.pretrain_text import WordSplit
+from lib.pretrain.models import MaskedSpeech, MaskedText
+from lib.pretrain.speech import UnitSplit
+from lib.pretrain.text import WordSplit
 from lib.tokenizer import TOKENIZER_FILES
 
 # What a model folder holds beside its weights and goes on with.
@@ -29,7 +29,7 @@ def validate(
     Processes that have joined share the batches, so all of them must call this.
 
     Args:
-        model: of lib.pretrain_model, on its device.
+        model: of lib.pretrain.models, on its device.
         split: held out.
         amp: precision, as in a run's options.
 

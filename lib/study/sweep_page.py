@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from lib import files, reports, sweep_figures
+from lib import files
 from lib.figures import SAMPLE
-from lib.page import markdown
-from lib.sweep import METRICS, Point
+from lib.study import reports, sweep_figures
+from lib.study.page import markdown
+from lib.study.sweep import METRICS, Point
 
 FEW_SEEDS = 3
 

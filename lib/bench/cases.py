@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lib import bench, bench_ours, peers, peers_speech
-from lib.bench import Measured, Row, Target
-from lib.bench_ours import Job
-from lib.bench_process import apart
+from lib.bench import ours as bench_ours
+from lib.bench import peers, peers_speech
+from lib.bench import table as bench
+from lib.bench.ours import Job
+from lib.bench.process import apart
+from lib.bench.table import Measured, Row, Target
 from lib.spec import n_layers_of, read_encoder_config
 
 

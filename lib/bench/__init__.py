@@ -1,0 +1,1 @@
+"""The benchmark: what each side does, in processes of their own, and the table."""

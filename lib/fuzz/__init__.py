@@ -1,0 +1,1 @@
+"""Damaged inputs: how they are made, tried in processes of their own, and judged."""
