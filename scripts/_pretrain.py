@@ -1,14 +1,15 @@
 """What the scripts that learn without labels share: from a config to a run, then a model folder."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import made_model, runs
+from lib import launch, made_model, runs
 from lib.errors import UserError
 from lib.options import Training, check
-from scripts._training import RunFlags, _catch_signals, training_options
+from scripts._training import RunFlags, Setting, train, training_options
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,8 @@ def learn(
         inputs: fingerprints of data and weights.
         about: what it is trained on, fit for JSON, for source.json.
     """
-    from lib import parallel, pretrain
+    from lib import parallel
+    from lib.pretrain import output as pretrain
 
     check(cfg)
     folder = Path(cfg.out) / cfg.name
@@ -71,54 +73,44 @@ def learn(
         return kept
     study = runs.study_folder(Path(cfg.runs), "pretrain", cfg.name)
     where = runs.run_folder(study, {"variant": made_by.removeprefix("pretrain-"), "seed": cfg.seed})
-    with runs.opened(where, config, resume=cfg.resume, force=cfg.force) as run:
-        if not run.trained:
-            _train(run, cfg, task_of)
+    train(where, config, cfg, functools.partial(_begin, cfg, task_of), describe=_figures)
     if parallel.rank() > 0:
         return {}
-    found = pretrain.publish(run.best, folder, made_by=made_by, trained_on=told)
+    if cfg.gpus > launch.n_launched():  # the processes that trained have made it, too
+        kept = made_model.there(folder, made_by=made_by, options=told)
+        if kept is not None:
+            return kept
+    found = pretrain.publish(where / "best", folder, made_by=made_by, trained_on=told)
     _tell(where, folder, bool(about.get("sample")))
     return found
 
 
-def _train(
-    run: runs.Run, cfg: Pretraining, task_of: "Callable[[torch.device, Training], Task]"
-) -> None:
-    """Train an open run to its end, showing progress."""
-    import sys
-
-    from tqdm import tqdm
-
+def _begin(
+    cfg: Pretraining,
+    task_of: "Callable[[torch.device, Training], Task]",
+    run: runs.Run,
+    setting: Setting,
+) -> tuple[int, Iterator[Mapping[str, Any]]]:
+    """The number of steps of an open run, and the records of its training."""
     from lib import fit
     from lib.course import course
-    from lib.device import pick
 
     options = training_options(asdict(cfg))
-    task = task_of(pick(cfg.device), options)
-    caught = _catch_signals()
+    task = task_of(setting.device, options)
     found = fit.checkpoint_of(run)
-    records = fit.train_to_end(run, task, options, found=found, stop=lambda: bool(caught))
-    try:
-        with tqdm(total=course(options, task.train).total, unit="step", disable=None) as bar:
-            for record in records:
-                _show(bar, record, run)
-    except fit.Stopped:
-        print(f"{run.folder}: stopped and saved; --resume goes on", file=sys.stderr)
-        sys.exit(128 + caught[0])
+    records = fit.train_to_end(
+        run, task, options, found=found, saving=setting.saving, stop=setting.stop
+    )
+    return course(options, task.train).total, records
 
 
-def _show(bar: Any, record: Mapping[str, Any], run: runs.Run) -> None:
-    while run.notes:
-        bar.write(f"{run.folder}: {run.notes.pop(0)}")
-    if record["event"] == "step" and not bar.disable:
-        bar.update(record["step"] - bar.n)
-    elif record["event"] == "validation":
-        heard = f", not hidden {record['unit_accuracy']:.3f}" if "unit_accuracy" in record else ""
-        bar.write(
-            f"epoch {record['epoch']:.2f}, step {record['step']}: training loss "
-            f"{record['train_loss']:.4f}, accuracy {record['train_accuracy']:.4f}; held out: loss "
-            f"{record['loss']:.4f}, accuracy on what is hidden {record['accuracy']:.4f}{heard}"
-        )
+def _figures(record: Mapping[str, Any]) -> str:
+    """A validation in words."""
+    heard = f", not hidden {record['unit_accuracy']:.3f}" if "unit_accuracy" in record else ""
+    return (
+        f"held out: loss {record['loss']:.4f}, accuracy on what is hidden "
+        f"{record['accuracy']:.4f}{heard}"
+    )
 
 
 def check_name(cfg: Pretraining) -> None:
@@ -133,7 +125,7 @@ def check_name(cfg: Pretraining) -> None:
 
 def _tell(run: Path, folder: Path, sample: bool) -> None:
     """Draw the curves, and print what was reached."""
-    from lib import pretrain_figures
+    from lib.pretrain import figures as pretrain_figures
 
     records = runs.read_lines(run / "metrics.jsonl")
     records = [record for record in records if record["event"] == "validation"]

@@ -1,0 +1,47 @@
+"""Damaged inputs of every kind, given to the real scripts: none may end in a forbidden way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lib.fuzz import attempts as fuzz
+
+
+def test_no_damaged_input_ends_in_a_forbidden_way(tmp_path: Path) -> None:
+    # A process of its own: its forks must inherit no threads.
+    command = [sys.executable, "-m", "scripts.fuzz", "--n", "40", "--workers", "1"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    counted = done.stdout.splitlines()[-1].split()
+    assert counted[:2] == ["all", "40"]
+    assert all(int(n) > 0 for n in counted[2:4])  # some are accepted, some refused
+
+
+def test_each_forbidden_outcome_is_told_from_the_good_ones(tmp_path: Path) -> None:
+    case = fuzz.Case(
+        kind="k", what="w", script="s", argv=(), needs=(), edits={}, absent="out", hostile=True
+    )
+    line = "error: no\n"
+    assert fuzz.judge(case, 2 << 8, line, tmp_path) == "one-line error"
+    assert fuzz.judge(case, 0, "", tmp_path) == "escaped"
+    assert fuzz.judge(case, 1 << 8, "", tmp_path) == "traceback"
+    assert fuzz.judge(case, 11, "", tmp_path) == "crash"
+    assert fuzz.judge(case, 2 << 8, line + line, tmp_path) == "other exit"
+    (tmp_path / "out").mkdir()
+    assert fuzz.judge(case, 2 << 8, line, tmp_path) == "half-written"
+    (tmp_path / fuzz.CANARY).touch()
+    assert fuzz.judge(case, 2 << 8, line, tmp_path) == "escaped"
+
+
+def test_a_saved_input_is_read_back_as_it_was(tmp_path: Path) -> None:
+    edits: dict[str, bytes | str | None] = {"a": b"\xff\x00", "b": "../link", "c": None}
+    case = fuzz.Case(kind="k", what="w", script="s", argv=("--x",), needs=("raw",), edits=edits)
+    fuzz.write_case(tmp_path / "case.json", case, "crash", "said")
+    assert fuzz.read_case(tmp_path / "case.json") == case
