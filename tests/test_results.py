@@ -10,7 +10,7 @@ import pytest
 
 from lib import files, hub
 from lib.errors import UserError
-from lib.study import page, reference, results, summary
+from lib.study import floors, page, reference, results, summary, table
 
 LABELS = ["A", "N"]
 OPTIONS: dict[str, Any] = {
@@ -42,6 +42,7 @@ def write_run(
     folder = study / f"{options['variant']}-s{options['seed']}{fold}"
     folder.mkdir(parents=True)
     frame = pd.DataFrame({"split": "test", "label": list(truth), "prediction": list(said)})
+    frame["id"] = range(100 * group, 100 * group + len(frame))
     frame["group"] = [group + i % 2 for i in range(len(frame))]
     frame["female"] = frame["group"] == group
     frame["female"] = frame["female"].astype(int)
@@ -49,7 +50,8 @@ def write_run(
     test = summary.again(frame, class_names=LABELS, flags=["female"]) | {"loss": loss}
     cost = {"params": 10, "trainable_params": 8, "train_s": 3.0}
     cost |= {"latency_ms_b1": 1.0, "latency_ms_b32": 2.0}
-    report = {"labels": LABELS, "splits": {"test": test}, "cost": cost, "split_notes": []}
+    report: dict[str, Any] = {"labels": LABELS, "splits": {"test": test}, "cost": cost}
+    report |= {"evaluated": ["test"], "split_notes": []}
     config = {"script": "train_hubert", "options": options, "change": {}, "inputs": {"data": "d"}}
     files.write_json(folder / "config.json", config)
     files.write_json(folder / "report.json", report | of_report | {"inputs": config["inputs"]})
@@ -61,7 +63,7 @@ def test_folds_together_are_all_their_test_clips_at_once(tmp_path: Path) -> None
     write_run(study, "AAAN", "AANN", group=0, loss=1.0)
     write_run(study, "NN", "AN", group=2, loss=4.0, fold=2)
     found = results.of_study(study)
-    rows = [results.row(result, folds=True) for result in found]
+    rows = [table.row(result, folds=True) for result in found]
     assert [row["fold"] for row in rows] == ["pooled", "1", "2"]
     pooled = rows[0]
     assert pooled["n"] == 6
@@ -72,7 +74,7 @@ def test_folds_together_are_all_their_test_clips_at_once(tmp_path: Path) -> None
     test = found[0].report["splits"]["test"]
     assert test["n_groups"] == 4, "speakers of different folds are different ones"
     assert test["subsets"]["female"]["female"]["n"] == 3
-    assert any("folds 1, 2 of 5 only" in note for note in results.notes(study, found))
+    assert any("folds 1, 2 of 5 only" in note for note in table.notes(study, found))
 
 
 def test_one_run_computed_again_is_what_its_report_says(tmp_path: Path) -> None:
@@ -90,21 +92,65 @@ def test_folds_that_were_told_other_things_stay_apart(tmp_path: Path) -> None:
     write_run(study, "AN", "NA", group=2, fold=2, augment="default")
     found = results.of_study(study)
     assert [result.fold for result in found] == ["1", "2"]
-    assert any("full-s0 differ in options" in note for note in results.notes(study, found))
+    assert any("full-s0 differ in options" in note for note in table.notes(study, found))
 
 
-def test_seeds_and_variants_are_not_pooled(tmp_path: Path) -> None:
+def test_seeds_stand_together_before_each_of_them(tmp_path: Path) -> None:
     study = tmp_path / "study"
-    for seed, variant in ((0, "full"), (1, "full"), (0, "freeze-9")):
-        write_run(study, "AN", "AN", group=0, seed=seed, variant=variant)
+    for seed, variant, said in ((0, "full", "AANN"), (1, "full", "ANNN"), (0, "freeze-9", "AANN")):
+        write_run(study, said, "AAAN", group=0, seed=seed, variant=variant, loss=1.0 + seed)
     found = results.of_study(study)
-    assert [result.name for result in found] == ["full-s0-f1", "full-s1-f1", "freeze-9-s0-f1"]
+    assert [result.name for result in found] == [
+        "full-mean",
+        "full-s0-f1",
+        "full-s1-f1",
+        "freeze-9-s0-f1",
+    ]
+    assert [result.name for result in results.units(found)] == ["full-mean", "freeze-9-s0-f1"]
+    rows = table.frame(found).to_dict("records")
+    mean = rows[0]
+    assert mean["seed"] == "mean of 2"
+    assert mean["accuracy"] == pytest.approx((0.75 + 0.5) / 2)
+    assert mean["accuracy_sd"] == pytest.approx(0.25 / np.sqrt(2))
+    assert mean["loss"] == 1.5
+    assert mean["uar"] == pytest.approx((rows[1]["uar"] + rows[2]["uar"]) / 2)
+    test = found[0].report["splits"]["test"]
+    assert test["confusion"] == [[1.5, 1.5], [0, 1]]
+    assert np.isnan(rows[3]["accuracy_sd"])
+    notes = table.notes(study, found)
+    assert "some rows are of more seeds or folds than others: compare with care" in notes
+
+
+def test_folds_of_seeds_stand_together_once_more(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for seed in (0, 1):
+        write_run(study, "AA", "AN", group=0, seed=seed)
+        write_run(study, "NN" if seed else "AN", "AN", group=2, fold=2, seed=seed)
+    found = results.of_study(study)
+    assert [(of.name, of.fold) for of in found] == [
+        ("full-mean", "pooled"),
+        ("full-s0", "pooled"),
+        ("full-s0-f1", "1"),
+        ("full-s0-f2", "2"),
+        ("full-s1", "pooled"),
+        ("full-s1-f1", "1"),
+        ("full-s1-f2", "2"),
+    ]
+    assert found[0].report["splits"]["test"]["accuracy"] == pytest.approx((0.75 + 0.5) / 2)
+    assert [of.name for of in results.units(found)] == ["full-mean"]
+
+
+def test_seeds_of_other_rows_stay_apart(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    write_run(study, "AN", "AN", group=0)
+    write_run(study, "AN", "AN", group=4, seed=1)
+    assert [of.name for of in results.of_study(study)] == ["full-s0-f1", "full-s1-f1"]
 
 
 def test_text_has_the_columns_that_it_always_had(tmp_path: Path) -> None:
     write_run(tmp_path / "study", "AN", "AN", group=0, split=None)
     (result,) = results.of_study(tmp_path / "study")
-    assert " ".join(results.row(result)) == (
+    assert " ".join(table.row(result)) == (
         "variant seed accuracy ci_low ci_high uar macro_f1 micro_f1 weighted_f1 f1_A f1_N loss n "
         "params trainable_params train_s latency_ms_b1 latency_ms_b32 report_accuracy "
         "published_accuracy note"
@@ -131,21 +177,21 @@ def test_floors_are_of_the_runs_own_test_clips_and_of_folds_together(tmp_path: P
     study, data = tmp_path / "study", tmp_path / "data"
     first = write_run(study, "AN", "AN", group=0)
     second = write_run(study, "AN", "AN", group=2, fold=2)
-    assert results.floors([first]) == []
+    assert floors.floors([first]) == []
     write_floors(data, 1, "AAAA", "AAAN", group="x")
     write_floors(data, 1, "NN", "AA", group="z", split="report")
-    assert [floor["accuracy"] for floor in results.floors([first])] == [0.75, 0.75]
-    assert results.floors([first])[0]["ci_low"] is None, "one speaker; NaN is no JSON"
-    assert results.floors([first, second]) == [], "fold 2 has none yet"
+    assert [floor["accuracy"] for floor in floors.floors([first])] == [0.75, 0.75]
+    assert floors.floors([first])[0]["ci_low"] is None, "one speaker; NaN is no JSON"
+    assert floors.floors([first, second]) == [], "fold 2 has none yet"
     write_floors(data, 2, "AA", "NN", group="y")
-    (together,) = results.floors([first, second])
+    (together,) = floors.floors([first, second])
     assert together["name"] == "majority", "speaker is no floor of all folds"
     assert (together["n"], together["accuracy"]) == (6, 0.5)
     report = write_run(study, "AN", "AN", group=0, split="report")
-    found = {floor["name"]: floor["accuracy"] for floor in results.floors([report, first, second])}
+    found = {floor["name"]: floor["accuracy"] for floor in floors.floors([report, first, second])}
     assert found["majority (report)"] == 0
     assert found["majority (speaker)"] == 0.5
-    lines = results.notes(study, results.of_study(study))
+    lines = table.notes(study, results.of_study(study))
     assert "runs in study differ in data, labels, split or encoder: compare with care" in lines
 
 
@@ -154,7 +200,7 @@ def test_floors_of_other_data_are_none(tmp_path: Path) -> None:
     write_floors(tmp_path / "data", 1, "AA", "AN", group="x")
     config = files.read_json(folder / "config.json")
     files.write_json(folder / "config.json", config | {"inputs": {"data": "other"}})
-    assert results.floors([folder]) == []
+    assert floors.floors([folder]) == []
 
 
 def test_the_reports_accuracy_stands_beside_its_own_protocol_only(tmp_path: Path) -> None:
@@ -163,8 +209,8 @@ def test_the_reports_accuracy_stands_beside_its_own_protocol_only(tmp_path: Path
     files.write_json(tmp_path / "model/source.json", {"id": hub.HUBERT})
     write_run(study, "AN" * 300, "AA" * 300, group=0, split="report", corpus="shemo")
     (same,) = results.of_study(study)
-    assert results.row(same)["report_accuracy"] == 0.77
-    assert results.row(same)["published_accuracy"] is None
+    assert table.row(same)["report_accuracy"] == 0.77
+    assert table.row(same)["published_accuracy"] is None
     for change in (
         {"split": "speaker"},
         {"split": "emobox"},
@@ -173,11 +219,11 @@ def test_the_reports_accuracy_stands_beside_its_own_protocol_only(tmp_path: Path
         {"model": str(tmp_path)},
     ):
         other = replace(same, options={**same.options, **change})
-        assert results.row(other)["report_accuracy"] is None, change
+        assert table.row(other)["report_accuracy"] is None, change
     fewer = {"test": same.report["splits"]["test"] | {"n": 500}}
     for told in ({"sample": True}, {"limit": 900}, {"corpus": None}, {"splits": fewer}):
         other = replace(same, report={**same.report, **told})
-        assert not results.is_as_reported(other), told
+        assert not table.is_as_reported(other), told
     assert "| test | A | 0.9000 | 1.0000 | 1.0000 | 0.5000 |" in page_of(study), (
         "precision, then recall"
     )
@@ -185,8 +231,7 @@ def test_the_reports_accuracy_stands_beside_its_own_protocol_only(tmp_path: Path
 
 def page_of(study: Path) -> str:
     found = results.of_study(study)
-    table = pd.DataFrame([results.row(result, folds=True) for result in found])
-    return page.page(study, table, [], found, suffix="png")
+    return page.page(study, table.frame(found), [], found, suffix="png")
 
 
 def test_published_figures_stand_beside_real_corpora_only(tmp_path: Path) -> None:
@@ -203,11 +248,16 @@ def test_published_figures_stand_beside_real_corpora_only(tmp_path: Path) -> Non
 def test_a_run_without_test_or_of_an_older_version_is_named(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "study", "AN", "AN", group=0)
     report = files.read_json(folder / "report.json")
-    files.write_json(folder / "report.json", report | {"splits": {"train": {}}})
+    test = report["splits"]["test"]
+    files.write_json(folder / "report.json", report | {"splits": {"train": test}})
     with pytest.raises(UserError, match="full-s0-f1 was not evaluated on the test split"):
         results.of_study(tmp_path / "study")
-    files.write_json(folder / "report.json", report | {"splits": {"test": {"n": 1}}})
+    older = {name: value for name, value in test.items() if name != "n_groups"}
+    files.write_json(folder / "report.json", report | {"splits": {"test": older}})
     with pytest.raises(UserError, match="not evaluated by this version; evaluate it again"):
+        results.of_study(tmp_path / "study")
+    files.write_json(folder / "report.json", report | {"splits": {"test": {"n": 1}}})
+    with pytest.raises(UserError, match=r"report\.json is damaged .* evaluate the run again"):
         results.of_study(tmp_path / "study")
 
 

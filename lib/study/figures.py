@@ -13,25 +13,34 @@ from lib.figures import COLORS, panels, save
 
 
 def curves(
-    path: Path, records: Sequence[Mapping[str, Any]], *, title: str, sample: bool = False
+    path: Path, runs: Sequence[Sequence[Mapping[str, Any]]], *, title: str, sample: bool = False
 ) -> None:
     """Draw training and validation loss and accuracy against the epoch.
 
     Args:
         path: the picture to write.
-        records: the validation records of metrics.jsonl.
+        runs: the validation records of metrics.jsonl, of one run; of several seeds each is drawn
+            faintly, with the mean where all have the epoch.
         title: of the whole picture.
         sample: whether the data is generated, which the title then says.
     """
     figure, (left, right) = panels(2, height=3.2)
-    epochs = [record["epoch"] for record in records]
     for axes, name in ((left, "loss"), (right, "accuracy")):
         for color, key, label in (
             (COLORS[0], f"train_{name}", "training"),
             (COLORS[5], name, "validation"),
         ):
-            values = [record[key] for record in records]
-            axes.plot(epochs, values, color=color, marker="o", markersize=3, label=label)
+            lines = [{record["epoch"]: record[key] for record in records} for records in runs]
+            if len(lines) > 1:
+                for line in lines:
+                    axes.plot(list(line), list(line.values()), color=color, alpha=0.35, linewidth=1)
+                shared = [epoch for epoch in lines[0] if all(epoch in line for line in lines)]
+                label = f"{label}, mean of {len(lines)} seeds"
+                mean = {epoch: np.mean([line[epoch] for line in lines]) for epoch in shared}
+            else:
+                mean = lines[0]
+            how: dict[str, Any] = {"color": color, "marker": "o", "markersize": 3, "label": label}
+            axes.plot(list(mean), list(mean.values()), **how)
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss (nats)" if name == "loss" else name)
         axes.legend(fontsize=8, frameon=False)
@@ -62,12 +71,12 @@ def confusion(
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in itertools.product(range(n), range(n)):
             color = "white" if share[row, column] > 0.6 else "black"
-            text = f"{matrix[row, column]}"
+            text = f"{matrix[row, column]:.4g}"  # a mean over seeds is no whole number
             axes.text(column, row, text, ha="center", va="center", color=color)
         axes.set_xticks(range(n), class_names, parse_math=False)
         axes.set_yticks(range(n), class_names, parse_math=False)
         axes.grid(visible=False)
-        axes.set_title(f"{split} ({matrix.sum()})", fontsize=10)
+        axes.set_title(f"{split} ({matrix.sum():.0f})", fontsize=10)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
     save(figure, path, title, sample=sample)
@@ -87,7 +96,7 @@ def variants(
     Args:
         path: the picture to write.
         rows: of the results table: variant, seed, each metric and its interval's ends; `points`
-            may hold rows of single folds, which are drawn as points.
+            may hold rows of single folds or seeds, which are drawn as points.
         floors: name and each metric of each.
         title: of the whole picture.
         metrics: of accuracy and uar.
@@ -109,7 +118,7 @@ def variants(
             axes.axvline(floor[metric], color="0.35", linestyle=style, linewidth=1.2, label=label)
         axes.set_xlim(0, 1.08)
         axes.grid(axis="y", visible=False)
-        points = "; points: single folds" if any(row.get("points") for row in rows) else ""
+        points = "; points: single folds or seeds" if any(row.get("points") for row in rows) else ""
         name = "UAR" if metric == "uar" else metric
         axes.set_xlabel(f"test {name}, 95 % interval{points}")
         if floors:
@@ -125,11 +134,42 @@ def variants(
             )
     labels = []
     for row in rows:
-        fold, n = row.get("fold"), len(row.get("points", ()))
-        folds = f", {n} folds" if n else f", fold {fold}" if isinstance(fold, str) else ""
-        labels.append(f"{row['variant']}, seed {row['seed']}{folds}")
+        seed, fold = row["seed"], row.get("fold")
+        seeds = seed.replace("mean of", "seeds:") if isinstance(seed, str) else f"seed {seed}"
+        folds = f", fold {fold}".replace("fold pooled", "folds pooled")
+        labels.append(f"{row['variant']}, {seeds}{folds if isinstance(fold, str) else ''}")
     axes_of[0].set_yticks(range(len(rows)), labels, parse_math=False)
     axes_of[0].invert_yaxis()
+    save(figure, path, title, sample=sample)
+
+
+def differences(
+    path: Path, rows: Sequence[Mapping[str, Any]], *, title: str, sample: bool = False
+) -> None:
+    """Draw each variant's difference from the baseline, a panel for each metric.
+
+    Args:
+        path: the picture to write.
+        rows: as lib.study.compare gives them; filled where a difference is shown.
+        title: of the whole picture.
+        sample: whether the data is generated, which the title then says.
+    """
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    figure, axes_of = panels(len(metrics), height=1.3 + 0.4 * len(names), share_y=True)
+    for axes, metric in zip(axes_of, metrics, strict=True):
+        axes.axvline(0, color="0.35", linewidth=1)
+        for row in (row for row in rows if row["metric"] == metric):
+            place, value = names.index(row["variant"]), 100 * row["difference"]
+            color = COLORS[0] if row["shown"] in ("better", "worse") else "white"
+            ends = 100 * np.array([row["low"], row["high"]], dtype=float)
+            axes.plot(ends, [place, place], color=COLORS[0], linewidth=2)
+            axes.plot(value, place, "o", color=color, markeredgecolor=COLORS[0], markersize=7)
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.12)
+        axes.set_xlabel(f"{'UAR' if metric == 'uar' else metric.replace('_f1', ' F1')}, points")
+    axes_of[0].set_yticks(range(len(names)), names, parse_math=False)
+    axes_of[0].set_ylim(len(names) - 0.5, -0.5)
     save(figure, path, title, sample=sample)
 
 

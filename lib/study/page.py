@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from lib.study.compare import ALPHA, NOT_SHOWN
 from lib.study.reference import HUBERT_CLASSES, HUBERT_TEST, PUBLISHED_ON
-from lib.study.results import POOLED, Result, is_as_reported, known_as, notes
+from lib.study.results import POOLED, Result, units
+from lib.study.table import is_as_reported, known_as, notes
 
 
 def page(
@@ -16,15 +18,17 @@ def page(
     floor_rows: Sequence[Mapping[str, Any]],
     found: Sequence[Result],
     *,
+    compared: Sequence[Mapping[str, Any]] = (),
     suffix: str,
 ) -> str:
-    """results.md: notes, results, floors, what others reached, parts, and pictures of a suffix.
+    """results.md: notes, results, comparisons, floors, what others reached, parts, pictures.
 
     Args:
         study: the study's folder; figures/ in it has the pictures.
-        table: a row for each of `found`, as lib.study.results.row gives them.
+        table: a row for each of `found`, as lib.study.table.frame gives them.
         floor_rows: of the same data.
         found: what the rows tell of.
+        compared: variants against the baseline, as lib.study.compare gives them.
         suffix: of the pictures' names.
     """
     parts = [f"# {study.parent.name}: {study.name}\n"]
@@ -32,7 +36,13 @@ def page(
     parts += ["Test split; intervals are 95 %, resampling groups (premises or speakers).\n"]
     if any(result.fold == POOLED for result in found):
         parts += [f"A row `{POOLED}` takes the test predictions of all its folds together.\n"]
+    if any(result.seeds for result in found):
+        parts += [
+            "A row `mean of S` is the mean over S seeds, `_sd` their standard deviation; its "
+            "interval resamples groups, then seeds.\n"
+        ]
     parts.append(markdown(table))
+    parts += _compared(compared)
     parts += ["## Floors of the same data\n", _floors(floor_rows, found[0])]
     parts += _published(found)
     parts += _as_reported(found)
@@ -48,6 +58,32 @@ def page(
             for name in sorted(pictures, key=lambda name: (name != overview, name))
         ]
     return "\n".join(parts)
+
+
+def comparisons(compared: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row for each metric of each variant; McNemar's p values of the seeds as one text."""
+    rows = []
+    for of in compared:
+        mcnemar = " ".join(f"{p:.4f}" for p in of.get("mcnemar", ()))
+        rows.append({**of, "mcnemar": mcnemar})
+    columns = ["variant", "baseline", "metric", "n_seeds", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "p", "p_holm", "mcnemar", "shown"])
+
+
+def _compared(compared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table of comparisons and how it is to be read, in parts of a page."""
+    if not compared:
+        return []
+    table = comparisons(compared)
+    n = table["variant"].nunique()
+    return [
+        f"## Against {' and '.join(dict.fromkeys(table['baseline']))}, on the same examples\n",
+        "Variant minus baseline, 95 % interval and p of the paired bootstrap over groups and "
+        f"seeds; p_holm is corrected for {n} variants, {NOT_SHOWN} where it is {ALPHA} or more. "
+        "McNemar's p, one for each seed, takes rows as independent: where a speaker or a premise "
+        "has several it is too small.\n",
+        markdown(table.drop(columns="p")),
+    ]
 
 
 def subsets(found: Sequence[Result]) -> pd.DataFrame:
@@ -116,7 +152,7 @@ def _published(found: Sequence[Result]) -> list[str]:
 def _as_reported(found: Sequence[Result]) -> list[str]:
     """The reference report's own figures beside those of the runs that repeat it."""
     parts = []
-    for result in found:
+    for result in units(found):
         if not is_as_reported(result):
             continue
         test = result.report["splits"]["test"]

@@ -17,7 +17,7 @@ FIGURES: dict[str, Any] = {
     "n_groups?": Whole,
     "per_class": {str: dict.fromkeys(("precision", "recall", "f1"), float) | {"n": Whole}},
     "confusion": [[Whole]],
-    "loss": Real,
+    "loss?": Real,
 }
 SHAPE: dict[str, Any] = {
     "evaluated": [str],
@@ -29,7 +29,7 @@ SHAPE: dict[str, Any] = {
     "split_notes": [str],
     "leak?": (None, {str: float}),
     "counts?": {"before": {str: Whole}, "after": {str: Whole}},
-    "splits": {str: FIGURES | {"subsets?": {str: {str: FIGURES}}}},
+    "splits": {str: FIGURES | {"loss": Real, "subsets?": {str: {str: FIGURES}}}},
     "cost": {
         **dict.fromkeys(("params", "trainable_params"), Whole),
         **dict.fromkeys(("train_s", "latency_ms_b1", "latency_ms_b32"), float),

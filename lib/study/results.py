@@ -1,21 +1,21 @@
-"""The rows of a study's table: evaluated runs, and the folds of one together; and their floors."""
+"""A study's results: its evaluated runs, and what they are together over folds and seeds."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lib import files, hub, runs
+from lib import files, runs
 from lib.errors import UserError
-from lib.figures import SAMPLE
 from lib.splits import N_FOLDS
-from lib.study.reference import HUBERT_CLASSES, HUBERT_TEST, PARSBERT, PUBLISHED, REPORT
+from lib.study import reports, summary
+from lib.study.reference import REPORT
 
 POOLED = "pooled"
-FEW_SPEAKERS = 10  # fewer resampled speakers tell little of others
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class Result:
     """What one row of the table tells of.
 
     Attributes:
-        name: of the run's folder; of folds together, without the fold.
-        options, report: of config.json and report.json; those of folds together have a report of
-            the test split alone, and options of the first fold.
-        folders: of the run, or of the folds.
+        name: of the run's folder; of folds or seeds together, without them.
+        options, report: of config.json and report.json; those of folds or seeds together have a
+            report of the test split alone, and options of the first.
+        folders: of the run, or of all its parts.
         fold: number of the fold, POOLED of folds together, None where there are none.
+        parts: the folds or seeds that were put together; none of a single run.
+        made: of config.json, what made the run beside its options.
     """
 
     name: str
@@ -35,11 +37,26 @@ class Result:
     report: Mapping[str, Any]
     folders: tuple[Path, ...]
     fold: str | None = None
+    parts: tuple["Result", ...] = ()
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_speech(self) -> bool:
         """Whether the run is of speech; only speech has protocols of splitting."""
         return "split" in self.options
+
+    @property
+    def seeds(self) -> tuple["Result", ...]:
+        """The results of single seeds that were put together in this one; else none."""
+        return self.parts if are_seeds(self.parts) else ()
+
+    def told(self, *but: str) -> str:
+        """A digest of all that made the run, but some of its options."""
+        options = {name: value for name, value in self.options.items() if name not in but}
+        change = {**self.made.get("change", {}), "base": None}
+        if "seed" in but:
+            change["score_seed"] = None
+        return files.digest([options, change, self.made.get("inputs")])
 
 
 def evaluated_runs(study: Path) -> list[Path]:
@@ -63,218 +80,121 @@ def evaluated_runs(study: Path) -> list[Path]:
 
 
 def of_study(study: Path) -> list[Result]:
-    """What the rows of a study's table tell of: each run, before its folds all of them together.
+    """What the rows of a study's table tell of: seeds together, their folds together, each run.
 
-    Folds go together if nothing else was told to them differently and their data is the same.
+    Folds go together if nothing else was told to them differently and their data is the same, and
+    so do seeds, which must also have been tested on the same rows.
 
     Raises:
         UserError: if there is no evaluated run, or one was not evaluated on the test split.
     """
     alike: dict[str, list[Result]] = {}
     for folder in evaluated_runs(study):
-        config, report = runs.read_config(folder), files.read_json(folder / "report.json")
-        test = report["splits"].get("test")
-        if test is None or "n_groups" not in test:
-            lack = "on the test split" if test is None else "by this version"
-            raise UserError(f"{folder} was not evaluated {lack}; evaluate it again")
-        options = config["options"]
-        fold = str(options["fold"]) if options.get("split") == "speaker" else None
-        told = {name: value for name, value in options.items() if name not in ("fold", "emobox")}
-        change = {name: value for name, value in config["change"].items() if name != "base"}
-        data = config["inputs"]["data"]
-        key = files.digest([told, change, data, "" if fold else folder.name])
-        result = Result(folder.name, options, report, (folder,), fold)
+        result = _read(folder)
+        key = result.told("fold", "emobox") if result.fold else folder.name
         alike.setdefault(key, []).append(result)
-    return [
-        result
-        for folds in alike.values()
-        for result in ([_pooled(folds), *folds] if len(folds) > 1 else folds)
-    ]
+    units = [folds_together(folds) if len(folds) > 1 else folds[0] for folds in alike.values()]
+    of_seeds: dict[str, list[Result]] = {}
+    for unit in units:
+        which = [part.fold for part in unit.parts] or unit.fold
+        key = files.digest([unit.told("seed", "fold", "emobox"), which])
+        of_seeds.setdefault(key, []).append(unit)
+    found = []
+    for seeds in of_seeds.values():
+        if are_seeds(seeds) and same_rows([predictions(of) for of in seeds]):
+            found.append(seeds_together(seeds))
+        found += [part for unit in seeds for part in (unit, *unit.parts)]
+    return found
 
 
-def _pooled(folds: Sequence[Result]) -> Result:
-    """The folds together, each clip as predicted by the run that did not know its speaker."""
-    from lib.study.summary import again
+def units(found: Sequence[Result]) -> list[Result]:
+    """Of the rows those that are no part of another one before them."""
+    parts = {id(part) for result in found for part in result.parts}
+    return [result for result in found if id(result) not in parts]
 
+
+def _read(folder: Path) -> Result:
+    config, report = runs.read_config(folder), reports.read(folder)
+    test = report["splits"].get("test")
+    if test is None or "n_groups" not in test:
+        lack = "on the test split" if test is None else "by this version"
+        raise UserError(f"{folder} was not evaluated {lack}; evaluate it again")
+    options = config["options"]
+    fold = str(options["fold"]) if options.get("split") == "speaker" else None
+    told = {"change": config["change"], "inputs": {"data": config["inputs"]["data"]}}
+    return Result(folder.name, options, report, (folder,), fold, made=told)
+
+
+def folds_together(folds: Sequence[Result]) -> Result:
+    """The folds as one result, each clip as predicted by the run that did not know its speaker."""
     first = folds[0]
     tests = [fold.report["splits"]["test"] for fold in folds]
     flags = list(dict.fromkeys(flag for test in tests for flag in test["subsets"]))
-    frames = [_test_predictions(fold.folders[0]) for fold in folds]
-    found = again(
+    frames = [_of_run(fold.folders[0]) for fold in folds]
+    found = summary.again(
         pd.concat(frames, ignore_index=True), class_names=first.report["labels"], flags=flags
     )
     sizes = [test["n"] for test in tests]
     found["loss"] = float(np.average([test["loss"] for test in tests], weights=sizes))
-    cost: dict[str, Any] = {}
-    for name in first.report["cost"]:
-        values = [fold.report["cost"][name] for fold in folds]
-        total = sum(values)
-        mean = round(total / len(values)) if name.endswith("params") else total / len(values)
-        cost[name] = total if name == "train_s" else mean
+    cost = _mean([fold.report["cost"] for fold in folds])
+    cost["train_s"] = sum(fold.report["cost"]["train_s"] for fold in folds)
     report = {**first.report, "cost": cost, "splits": {"test": found}, "split_notes": []}
     if len(folds) < N_FOLDS:
         numbers = ", ".join(str(fold.fold) for fold in folds)
         report["split_notes"] = [f"pooled rows are of the folds {numbers} of {N_FOLDS} only"]
-    folders = tuple(fold.folders[0] for fold in folds)
-    return Result(_without_fold(first), first.options, report, folders, POOLED)
+    return replace(first, name=without_fold(first), report=report, fold=POOLED, **_of_parts(folds))
 
 
-def _without_fold(result: Result) -> str:
+def without_fold(result: Result) -> str:
+    """The name of a run's folder less the end that says the fold."""
     return result.name.removesuffix(f"-f{result.fold}")
 
 
-def _test_predictions(folder: Path) -> pd.DataFrame:
-    text = {"label": str, "prediction": str}
+def are_seeds(found: Sequence[Result]) -> bool:
+    """Whether results that are alike but for the seed are one of each of several."""
+    seeds = [of.options["seed"] for of in found]
+    return len(set(seeds)) == len(seeds) > 1
+
+
+def same_rows(frames: Sequence[pd.DataFrame]) -> bool:
+    """Whether predictions are of the same test rows, in the same order."""
+    first = frames[0][["id", "label", "group"]]
+    return all(first.equals(frame[["id", "label", "group"]]) for frame in frames[1:])
+
+
+def seeds_together(seeds: Sequence[Result]) -> Result:
+    """The seeds as one result: mean figures and cost, standard deviations, intervals over both."""
+    first = seeds[0]
+    frames = [predictions(of) for of in seeds]
+    tests = [of.report["splits"]["test"] for of in seeds]
+    found = summary.again(
+        *frames, class_names=first.report["labels"], flags=list(tests[0]["subsets"])
+    )
+    found["loss"] = float(np.mean([test["loss"] for test in tests]))
+    cost = _mean([of.report["cost"] for of in seeds])
+    report = {**first.report, "cost": cost, "splits": {"test": found}, "split_notes": []}
+    name = re.sub(rf"-s{first.options['seed']}$", "", without_fold(first))
+    return replace(first, name=f"{name}-mean", report=report, **_of_parts(seeds))
+
+
+def predictions(result: Result) -> pd.DataFrame:
+    """The test rows of predictions.csv of a run, or of all folds of one, in the order of id."""
+    frame = pd.concat([_of_run(folder) for folder in result.folders], ignore_index=True)
+    return frame.sort_values("id", kind="stable", ignore_index=True)
+
+
+def _of_run(folder: Path) -> pd.DataFrame:
+    text = {"id": str, "label": str, "prediction": str}
     frame = pd.read_csv(folder / "predictions.csv", keep_default_na=False, dtype=text)
     return frame[frame["split"] == "test"]
 
 
-def row(result: Result, *, folds: bool = False) -> dict[str, Any]:
-    """One row of the table: test figures, flat, with the report's and the published accuracy.
-
-    These two stand only where corpus, split and encoder are theirs and no row was left out.
-
-    Args:
-        result: what the row tells of.
-        folds: whether the table has a column for the fold.
-    """
-    report, options = result.report, result.options
-    test, cost = report["splits"]["test"], report["cost"]
-    intervals = ("uar_low", "uar_high") if result.is_speech else ()
-    return {
-        "variant": options["variant"],
-        "seed": options["seed"],
-        **({"fold": result.fold} if folds else {}),
-        **{name: test[name] for name in ("accuracy", "ci_low", "ci_high", "uar", *intervals)},
-        **{name: test[name] for name in ("macro_f1", "micro_f1", "weighted_f1")},
-        **{f"f1_{name}": of["f1"] for name, of in test["per_class"].items()},
-        **{name: test[name] for name in ("loss", "n")},
-        **{name: cost[name] for name in ("params", "trainable_params", "train_s")},
-        **{name: cost[name] for name in ("latency_ms_b1", "latency_ms_b32")},
-        "report_accuracy": _report_accuracy(result),
-        "published_accuracy": _published_accuracy(result),
-        "note": "; ".join(_no_result(report)),
-    }
+def _of_parts(parts: Sequence[Result]) -> dict[str, Any]:
+    folders = tuple(folder for part in parts for folder in part.folders)
+    return {"folders": folders, "parts": tuple(parts)}
 
 
-def is_as_reported(result: Result) -> bool:
-    """Whether a speech run is of what the reference report tested: clips, split, encoder."""
-    options = result.options
-    encoder = model_id(Path(options["model"]))
-    protocol = (options.get("split"), options.get("labels"), options["variant"])
-    n = result.report["splits"]["test"]["n"]  # of a part of ShEMO it would be less
-    whole = n == HUBERT_CLASSES["test"].n and result.report["limit"] is None
-    whole = whole and known_as(result.report) == "shemo"
-    return whole and protocol == ("report", "filename", "full") and encoder == hub.HUBERT
-
-
-def known_as(report: Mapping[str, Any]) -> str | None:
-    """The published corpus that a report is of; a generated sample is none."""
-    return None if report["sample"] else report["corpus"]
-
-
-def model_id(folder: Path) -> str | None:
-    """The hub's id of a model folder, None for one that no hub has."""
-    path = folder / "source.json"
-    found = files.read_json(path).get("id") if path.is_file() else None
-    return found if isinstance(found, str) else None
-
-
-def _report_accuracy(result: Result) -> float | None:
-    if result.is_speech:
-        return HUBERT_TEST["accuracy"] if is_as_reported(result) else None
-    variant = result.options["variant"]
-    same = _is_whole_farstail(result) and model_id(Path(result.options["model"])) == PARSBERT
-    return REPORT[variant].accuracy if same and variant in REPORT else None
-
-
-def _published_accuracy(result: Result) -> float | None:
-    if result.is_speech or result.options["variant"] != "full" or not _is_whole_farstail(result):
-        return None
-    return PUBLISHED.get(model_id(Path(result.options["model"])) or "")
-
-
-def _is_whole_farstail(result: Result) -> bool:
-    return known_as(result.report) == "farstail" and result.report["limit"] is None
-
-
-def notes(study: Path, found: Sequence[Result]) -> list[str]:
-    """What must stand above the table so that nobody takes it for more than it is."""
-    pooled = {folder for of in found if of.fold == POOLED for folder in of.folders}
-    lines = [note for result in found for note in _no_result(result.report)]
-    lines += [note for result in found for note in result.report["split_notes"]]
-    heads = [of for of in found if of.fold == POOLED or (of.fold and of.folders[0] not in pooled)]
-    names = [_without_fold(of) for of in heads]
-    lines += [
-        f"the folds of {name} differ in options or data; only those that do not are pooled"
-        for name in names
-        if names.count(name) > 1
-    ]
-    n_groups = [result.report["splits"]["test"]["n_groups"] for result in found]
-    if found[0].is_speech and min(n_groups) < FEW_SPEAKERS:
-        lines.append(
-            f"some rows have only {min(n_groups)} test speakers: what is resampled of so few says "
-            "little, and their intervals are too narrow"
-        )
-    told = {
-        tuple(of.report["inputs"].get(name) for name in ("data", "model"))
-        + tuple(of.options.get(name) for name in ("labels", "split"))
-        for of in found
-    }
-    if len(told) > 1:
-        what = "data, labels, split or encoder" if found[0].is_speech else "data or encoder"
-        lines.append(f"runs in {study.name} differ in {what}: compare with care")
-    return list(dict.fromkeys(lines))
-
-
-def _no_result(report: Mapping[str, Any]) -> list[str]:
-    """Why one run's figures are no result, if they are none."""
-    found = [f"{SAMPLE} (generated data)"] if report["sample"] else []
-    if report["limit"] is not None:
-        found.append(f"no result: at most {report['limit']} rows of each split (--limit)")
-    return found
-
-
-def floors(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The floors of the runs' test rows, as scripts.floors wrote them; none where it did not.
-
-    Of several folds those of all of them together. Runs that differ in data, labels or split have
-    floors of their own, with what differs in the name.
-    """
-    alike: dict[tuple[str, ...], dict[Path, str]] = {}
-    for folder in folders:
-        config = runs.read_config(folder)
-        options = config["options"]
-        name = "floors"
-        if "split" in options:
-            from lib.speech_floors import file_name
-
-            name = file_name(options)
-        key = tuple(str(options.get(part, "")) for part in ("data", "labels", "split"))
-        path = Path(options["data"]) / f"{name}.json"
-        alike.setdefault(key, {})[path] = config["inputs"]["data"]
-    found = []
-    for key, of_fold in alike.items():
-        differing = [part for part, *others in zip(key, *alike, strict=True) if len({*others}) > 1]
-        suffix = f" ({', '.join(differing)})" if differing else ""
-        rows = _floors_together(of_fold)
-        found += [floor | {"name": f"{floor['name']}{suffix}"} for floor in rows]
-    return found
-
-
-def _floors_together(fingerprints: Mapping[Path, str]) -> list[dict[str, Any]]:
-    """The floors in a file, or of the folds in several; none if one is missing or of other data."""
-    found = []
-    for path, fingerprint in fingerprints.items():
-        there = files.read_json(path) if path.is_file() else {}
-        if there.get("fingerprint") != fingerprint:
-            return []
-        found.append(there)
-    if len(found) == 1:
-        return list(found[0]["floors"])
-    from lib.speech_floors import score
-
-    how: dict[str, Any] = {"dtype": str, "keep_default_na": False}
-    guesses = [pd.read_csv(path.with_suffix(".csv"), **how) for path in fingerprints]
-    together = pd.concat(guesses, ignore_index=True, join="inner")
-    return score(together, class_names=found[0]["classes"])
+def _mean(costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of each figure; counts of parameters stay whole numbers."""
+    found = {name: float(np.mean([cost[name] for cost in costs])) for name in costs[0]}
+    return {name: round(v) if name.endswith("params") else v for name, v in found.items()}
