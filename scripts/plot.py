@@ -58,14 +58,13 @@ def _write(study: Path, name: str, table: pd.DataFrame) -> None:
 def _draw(study: Path, result: Result, suffix: str) -> None:
     """The pictures of one row: curves, confusions, class counts before and after balancing."""
     report = result.report
-    name = f"{result.name}-{POOLED}" if result.fold == POOLED else result.name
-    paths = {kind: study / "figures" / f"{name}-{kind}.{suffix}" for kind in PICTURES}
-    how: dict[str, Any] = {"title": f"{study.name}: {name}", "sample": report["sample"]}
+    paths = {kind: study / "figures" / f"{result.label}-{kind}.{suffix}" for kind in PICTURES}
+    how: dict[str, Any] = {"title": f"{study.name}: {result.label}", "sample": report["sample"]}
     matrices = {split: np.array(of["confusion"]) for split, of in report["splits"].items()}
     study_figures.confusion(paths["confusion"], matrices, report["labels"], **how)
+    study_figures.curves(paths["training"], [_validations(of) for of in result.folders], **how)
     if result.fold == POOLED:
         return
-    study_figures.curves(paths["training"], [_validations(of) for of in result.folders], **how)
     counts = report.get("counts", {})
     if report["limit"] is None and counts and counts["before"] != counts["after"]:
         named = {f"{when} balancing": of_class for when, of_class in counts.items()}

@@ -87,8 +87,10 @@ def test_two_folds_from_predictions_to_the_table(
     text = (study / "results.md").read_text(encoding="utf-8")
     assert "| mfcc-svm |" in text
     assert f"| {sum(map(len, frames))} |\n" in text.split("## Floors")[1], "floors of both folds"
-    for name in ("variants", "full-s0-pooled-confusion", "full-s0-f2-training"):
+    for name in ("variants", "full-s0-pooled-confusion", "full-s0-pooled-training"):
         assert f"figures/{name}.png" in text
+    assert "full-s0-f2" not in text.split("## Pictures")[1]
+    assert (study / "figures/full-s0-f2-training.png").is_file()
         assert (study / f"figures/{name}.png").stat().st_size > 5000
     assert not list((study / "figures").glob("*balance*")), "nothing was balanced"
     assert "UAR" in capsys.readouterr().out

@@ -19,8 +19,8 @@ def curves(
 
     Args:
         path: the picture to write.
-        runs: the validation records of metrics.jsonl, of one run; of several seeds each is drawn
-            faintly, with the mean where all have the epoch.
+        runs: the validation records of metrics.jsonl, of one run; of several seeds or folds each
+            is drawn faintly, with the mean where all have the epoch.
         title: of the whole picture.
         sample: whether the data is generated, which the title then says.
     """
@@ -35,7 +35,7 @@ def curves(
                 for line in lines:
                     axes.plot(list(line), list(line.values()), color=color, alpha=0.35, linewidth=1)
                 shared = [epoch for epoch in lines[0] if all(epoch in line for line in lines)]
-                label = f"{label}, mean of {len(lines)} seeds"
+                label = f"{label}, mean of {len(lines)} runs"
                 mean = {epoch: np.mean([line[epoch] for line in lines]) for epoch in shared}
             else:
                 mean = lines[0]
@@ -135,7 +135,7 @@ def variants(
     labels = []
     for row in rows:
         seed, fold = row["seed"], row.get("fold")
-        seeds = seed.replace("mean of", "seeds:") if isinstance(seed, str) else f"seed {seed}"
+        seeds = f"{seed} seeds" if isinstance(seed, str) else f"seed {seed}"
         folds = f", fold {fold}".replace("fold pooled", "folds pooled")
         labels.append(f"{row['variant']}, {seeds}{folds if isinstance(fold, str) else ''}")
     axes_of[0].set_yticks(range(len(rows)), labels, parse_math=False)

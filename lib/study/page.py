@@ -49,22 +49,31 @@ def page(
     parted = subsets(found)
     if len(parted):
         parts += ["## Parts of the test split\n", markdown(parted)]
-    pictures = [path.name for path in (study / "figures").glob(f"*.{suffix}")]
-    if pictures:
-        overview = f"variants.{suffix}"
-        parts += ["## Pictures\n"]
-        parts += [
-            f"![{Path(name).stem}](figures/{name})\n"
-            for name in sorted(pictures, key=lambda name: (name != overview, name))
-        ]
+    parts += _pictures(study, found, suffix)
     return "\n".join(parts)
+
+
+def _pictures(study: Path, found: Sequence[Result], suffix: str) -> list[str]:
+    """The overviews and the pictures of what is no part of another row."""
+    inner = {part.label for result in found for part in result.parts}
+    shown = [
+        path.name
+        for path in sorted((study / "figures").glob(f"*.{suffix}"))
+        if not any(path.name.startswith(f"{name}-") for name in inner)
+    ]
+    if not shown:
+        return []
+    first = (f"variants.{suffix}", f"differences.{suffix}")
+    shown.sort(key=lambda name: (name not in first, name in first and first.index(name)))
+    rest = ["Those of single folds and seeds are in figures/ too.\n"] if inner else []
+    return ["## Pictures\n", *rest, *(f"![{Path(n).stem}](figures/{n})\n" for n in shown)]
 
 
 def comparisons(compared: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A row for each metric of each variant; McNemar's p values of the seeds as one text."""
     rows = []
     for of in compared:
-        mcnemar = " ".join(f"{p:.4f}" for p in of.get("mcnemar", ()))
+        mcnemar = " ".join(f"{p:.2g}" for p in of.get("mcnemar", ()))
         rows.append({**of, "mcnemar": mcnemar})
     columns = ["variant", "baseline", "metric", "n_seeds", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "p", "p_holm", "mcnemar", "shown"])
@@ -87,15 +96,17 @@ def _compared(compared: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def subsets(found: Sequence[Result]) -> pd.DataFrame:
-    """Accuracy, UAR and macro F1 of the test rows with and without a flag, by run."""
+    """Accuracy, UAR and macro F1 of the test rows with and without a flag, by run.
+
+    Of what is no part of another row; the parts' own are in their report.json.
+    """
     rows = []
-    for result in found:
-        name = f"{result.name} {POOLED}" if result.fold == POOLED else result.name
+    for result in units(found):
         for flag, parts in result.report["splits"]["test"]["subsets"].items():
             for part, of in parts.items():
                 figures = {key: of[key] for key in ("n", "accuracy", "ci_low", "ci_high")}
                 figures |= {key: of[key] for key in ("uar", "macro_f1")}
-                rows.append({"run": name, "flag": flag, "rows": part} | figures)
+                rows.append({"run": result.label, "flag": flag, "rows": part} | figures)
     return pd.DataFrame(rows)
 
 

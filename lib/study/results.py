@@ -46,6 +46,11 @@ class Result:
         return "split" in self.options
 
     @property
+    def label(self) -> str:
+        """What tells the result from others of its study, in a page and in names of pictures."""
+        return f"{self.name}-{POOLED}" if self.fold == POOLED else self.name
+
+    @property
     def seeds(self) -> tuple["Result", ...]:
         """The results of single seeds that were put together in this one; else none."""
         return self.parts if are_seeds(self.parts) else ()
