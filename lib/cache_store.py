@@ -70,7 +70,8 @@ def write(
                     file.write(row[:n].tobytes())
                 found.append(rows)
                 lengths += n_of
-        np.save(staged / "index.npy", np.stack([np.concatenate(found), np.array(lengths)]))
+        index = np.stack([np.concatenate(found), np.array(lengths)])
+        files.write_array(staged / "index.npy", index)
         meta = {
             "n_rows": len(lengths),
             "n_positions": sum(lengths),

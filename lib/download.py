@@ -83,10 +83,13 @@ def to_safetensors(sources: Sequence[Path], target: Path) -> None:
     Names, values and dtypes stay. Of a tensor with two names (tied embeddings) the first is kept:
     that is the encoder's, and transformers ties the rest again at loading.
 
+    Args:
+        sources: `.bin` files.
+        target: within `files.staged_file`, which tells a full disk as such.
+
     Raises:
-        UserError: if a file holds anything but named tensors, or cannot be written.
+        UserError: if a file holds anything but named tensors.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors: dict[str, Any] = {}
@@ -102,10 +105,7 @@ def to_safetensors(sources: Sequence[Path], target: Path) -> None:
         kept[name] = (tensor.clone() if storage in seen else tensor).contiguous()
         if storage:
             seen.setdefault(storage, view)
-    try:
-        save_file(kept, target, metadata={"format": "pt"})
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {target}: {error}") from None
+    save_file(kept, target, metadata={"format": "pt"})
 
 
 def check_safetensors(path: Path) -> None:

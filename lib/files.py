@@ -1,6 +1,7 @@
 """Files that are whole or absent: written aside, synced, renamed."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
+
+# What the system says of a disk that takes no more: full, over quota or a limit, broken, read-only.
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def sha256(path: Path) -> str:
@@ -77,9 +81,7 @@ def write_json(path: Path, value: Any) -> None:
 @contextlib.contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
     """A path to write to, in the same folder; it becomes `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
+    with naming(path), _beside(path) as temporary:
         yield temporary
         _grant_umask(temporary)
         _sync(temporary)
@@ -90,18 +92,70 @@ def staged_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
     """A folder to fill beside `path`; it takes the place of `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as outer:
-        temporary = Path(outer) / path.name
+    with naming(path), _beside(path) as temporary:
         temporary.mkdir()
         yield temporary
         for entry in [*temporary.rglob("*"), temporary]:
             _grant_umask(entry)
             _sync(entry)
         if path.exists():  # a folder cannot be renamed onto one that is not empty
-            path.rename(Path(outer) / "old")
+            path.rename(temporary.parent / "old")
         temporary.rename(path)
     _sync(path.parent)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A path of the same name in a hidden folder beside it, which goes away with what it holds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        yield Path(folder) / path.name
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Tell a failure to write as an OSError that names `path`, not a file that is gone by then.
+
+    Python names no file when a disk is full; safetensors tells of it in an exception of its own,
+    which need not be imported here.
+    """
+    try:
+        yield
+    except OSError as error:
+        hidden = f"{path.parent}{os.sep}.{path.name}."
+        unnamed = error.filename is None and error.errno in WRITE_ERRORS
+        if unnamed or str(error.filename).startswith(hidden):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    except Exception as error:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        if type(error).__name__ != "SafetensorError" or told is None:
+            raise
+        number = int(told.group(1))
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def write_array(path: Path, array: Any) -> None:
+    """Write a NumPy array as `np.save` does, whose error on a full disk says nothing of it.
+
+    Args:
+        path: within `staged_file` or `staged_folder`.
+        array: of numbers.
+    """
+    import numpy as np
+    from numpy.lib import format as npy
+
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
+        file.write(array.data.cast("B") if array.size else b"")
+
+
+def reserve(path: Path, n_bytes: int) -> None:
+    """Make a file of zeros to be mapped: on a full disk a page that has no place kills."""
+    with path.open("wb") as file:
+        if n_bytes:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
 
 
 @contextlib.contextmanager

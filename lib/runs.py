@@ -212,7 +212,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON object as one line, and make sure it is on the disk."""
-    with path.open("a", encoding="utf-8") as file:
+    with files.naming(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())

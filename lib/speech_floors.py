@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lib import splits
 from lib.errors import UserError
-from lib.files import digest, staged_file
+from lib.files import digest, staged_file, write_array
 from lib.metrics import summarize
 from lib.packed import SAMPLE_RATE, Packed, open_packed, read_manifest, read_meta
 from lib.persian import Progress
@@ -173,7 +173,7 @@ def mfcc_statistics(
             progress(len(rows), len(manifest))
     features = np.stack(rows)
     with staged_file(path) as temporary:
-        np.save(temporary, features)
+        write_array(temporary, features)
     return features
 
 

@@ -17,6 +17,7 @@ from lib.files import (
     read_json,
     sha256,
     staged_folder,
+    write_array,
     write_json,
 )
 from lib.persian import Progress
@@ -219,7 +220,7 @@ def _save_split(
     arrays |= {flag: frame[flag].to_numpy(bool) for flag in FLAGS.values() if flag in frame}
     folder.mkdir()
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
+        write_array(folder / f"{name}.npy", array)
 
 
 def _load_split(folder: Path, pad_id: int, sums: Mapping[str, str]) -> TokenSplit:

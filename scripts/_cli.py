@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -35,8 +36,7 @@ def run[Config](
     except OtherFailed:
         sys.exit(2)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.exit(_fail(f"{where}{error.strerror or error}"))
+        sys.exit(_fail(_told(error, config)))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -83,6 +83,19 @@ def progress_bar(
             bar.update(done - bar.n)
 
         yield progress
+
+
+def _told(error: OSError, config: type) -> str:
+    """What the system would not do, with which file, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    again = any(field.name == "resume" for field in dataclasses.fields(config))
+    then = "go on with --resume" if again else "type the command again"
+    remedy = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        remedy = f"; make room there and {then}: what was saved before stays good"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        remedy = "; see who may use it (ls -ld), or choose another place"
+    return f"{where}{error.strerror or error}{remedy}"
 
 
 def _out_of_memory(error: Exception, config: type) -> str | None:

@@ -79,7 +79,7 @@ def build(place: Path, *, runs: bool = True) -> None:
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
             os.chdir(place)
-            _make()
+            make()
             if runs:
                 _runs()
             code = 0
@@ -91,7 +91,8 @@ def build(place: Path, *, runs: bool = True) -> None:
         raise RuntimeError("the folder of undamaged files could not be made")
 
 
-def _make() -> None:
+def make() -> None:
+    """Make the folder of inputs in the current folder: corpora, prepared ones, untrained models."""
     _text(Path("raw/text"))
     _speech(Path("raw/speech"))
     _shemo(Path("raw/shemo"))

@@ -154,7 +154,8 @@ def write(
     starts = np.cumsum(counts) - counts
     sizes = np.zeros(means.n_clusters, np.int64)
     with files.staged_folder(folder) as staged:
-        units = np.memmap(staged / "units.bin", "<u2", "w+", shape=(int(counts.sum()),))
+        files.reserve(staged / "units.bin", 2 * int(counts.sum()))
+        units = np.memmap(staged / "units.bin", "<u2", "r+", shape=(int(counts.sum()),))
         rows = np.arange(len(clips))
         for done, (row, values) in enumerate(features(clips, rows), 1):
             if len(values) != counts[row]:
@@ -166,7 +167,7 @@ def write(
                 progress(done, len(rows))
         units.flush()
         del units
-        np.save(staged / "centroids.npy", means.cluster_centers_.astype(np.float32))
+        files.write_array(staged / "centroids.npy", means.cluster_centers_.astype(np.float32))
         told = {
             "format": FORMAT,
             "kind": "units",
