@@ -16,7 +16,7 @@ from lib.cache_split import Rows
 from lib.loader import Split
 from lib.models import Classifier
 
-FORMAT = 1
+FORMAT = 2
 # What an encoder's config tells of other things than what its frozen layers compute.
 NO_PART = ("num_hidden_layers", "_name_or_path", "architectures", "transformers_version", "dtype")
 NO_PART_WORDS = ("dropout", "layerdrop", "mask_", "label", "apply_spec")

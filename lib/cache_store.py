@@ -4,8 +4,9 @@ It is a folder with rows.bin, index.npy and meta.json, whole or absent.
 """
 
 import shutil
+import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Store:
     Attributes:
         rows: (M,) int64: which row of its source each stored row is.
         starts, lengths: (M,) int64: where it begins and how long it is, in positions.
+        sums: (M,) int64: the CRC-32 of each row's bytes.
         values: (positions, width), read-only; bfloat16 as int16 of the same bits.
         dtype: torch's, of the values.
     """
@@ -35,13 +37,25 @@ class Store:
     rows: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
+    sums: np.ndarray
     values: np.ndarray
     dtype: torch.dtype
+    path: Path
+    _sound: set[int] = field(default_factory=set, repr=False)
 
     def read(self, slot: int) -> np.ndarray:
-        """(length, width): the slot-th stored row, 0-based, a read-only view of the file."""
+        """(length, width): the slot-th stored row, 0-based, a read-only view of the file.
+
+        Raises:
+            UserError: if its bytes are not those that were written; looked at when first read.
+        """
         start = self.starts[slot]
-        return self.values[start : start + self.lengths[slot]]
+        row = self.values[start : start + self.lengths[slot]]
+        if slot not in self._sound:
+            if zlib.crc32(row) != self.sums[slot]:
+                raise UserError(f"{self.path} is damaged (a row's CRC-32 is another); {CLEAR}")
+            self._sound.add(slot)
+        return row
 
 
 def write(
@@ -61,23 +75,26 @@ def write(
     with files.staged_folder(folder) as staged:
         found: list[np.ndarray] = []
         lengths: list[int] = []
+        sums: list[int] = []
         width, dtype = 0, torch.float32
         with (staged / "rows.bin").open("wb") as file:
             for rows, values, n_of in batches:
                 width, dtype = values.shape[2], values.dtype
                 raw = values.cpu().contiguous().view(torch.uint8).numpy()
                 for row, n in zip(raw, n_of, strict=True):
-                    file.write(row[:n].tobytes())
+                    data = row[:n].tobytes()
+                    file.write(data)
+                    sums.append(zlib.crc32(data))
                 found.append(rows)
                 lengths += n_of
-        index = np.stack([np.concatenate(found), np.array(lengths)])
+        index = np.stack([np.concatenate(found), np.array(lengths), np.array(sums)])
         files.write_array(staged / "index.npy", index)
         meta = {
             "n_rows": len(lengths),
             "n_positions": sum(lengths),
             "width": width,
             "dtype": str(dtype).removeprefix("torch."),
-            "sha256": {name: files.sha256(staged / name) for name in ("rows.bin", "index.npy")},
+            "sha256": {"index.npy": files.sha256(staged / "index.npy")},
         }
         files.write_json(staged / "meta.json", meta | dict(about))
 
@@ -98,13 +115,15 @@ def read(folder: Path) -> Store:
             raise ValueError(f"rows.bin has {n_bytes} bytes, not {expected}")
         if files.sha256(index) != meta["sha256"]["index.npy"]:
             raise ValueError("the SHA-256 of index.npy is not the one in meta.json")
-        which, lengths = np.load(index)
+        which, lengths, sums = np.load(index)
     except (UserError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{folder} is damaged ({error}); {CLEAR}") from None
     return Store(
         rows=which,
         starts=np.cumsum(lengths) - lengths,
         lengths=lengths,
+        sums=sums,
+        path=rows,
         values=np.memmap(rows, kind, mode="r", shape=shape).view(np.ndarray),
         dtype=getattr(torch, meta["dtype"]),
     )

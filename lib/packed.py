@@ -4,8 +4,10 @@ A prepared speech folder, made by lib/speech_prepare.py, holds meta.json, manife
 clip) and audio-000.pcm, audio-001.pcm ...: little-endian int16, 16 kHz, mono.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
@@ -139,7 +141,7 @@ def open_packed(folder: Path, manifest: pd.DataFrame | Path | None = None) -> Pa
             file that holds them. None: the folder's manifest.csv, where row i has id i.
 
     Raises:
-        UserError: if the folder or the manifest is not what it should be.
+        UserError: if the folder, the manifest or the audio is not what it should be.
     """
     if manifest is None:
         frame = read_manifest(folder)
@@ -148,6 +150,7 @@ def open_packed(folder: Path, manifest: pd.DataFrame | Path | None = None) -> Pa
     shards, offsets, lengths = (
         frame[column].to_numpy(np.int64) for column in ("shard", "offset", "n_samples")
     )
+    _refuse_changed(folder, {shard_name(shard) for shard in shards.tolist() if shard >= 0})
     return Packed(folder=folder, shards=shards, offsets=offsets, lengths=lengths)
 
 
@@ -233,6 +236,29 @@ def refuse_short(folder: Path, encoder: Mapping[str, Any]) -> None:
             f"{needed / SAMPLE_RATE:.3f} s, such as {short['path'].iloc[0]}; prepare the corpus "
             "without them, or take another model"
         )
+
+
+def _refuse_changed(folder: Path, names: set[str]) -> None:
+    """Refuse shards whose bytes are not those that were written; a missing one is told when read.
+
+    All are read at once, and in a process but once: a second or so for an hour's audio each.
+    """
+    path = folder / "meta.json"
+    meta = read_json(path) if path.is_file() else None
+    sums = meta.get("files") if isinstance(meta, dict) else None
+    known = sums if isinstance(sums, dict) else {}
+    again = MAKE_AGAIN if is_speech(folder) else "scripts.augment --force makes it again"
+    paths = [folder / name for name in sorted(names & known.keys()) if (folder / name).is_file()]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(_sum_of, paths, [path.stat().st_mtime_ns for path in paths])
+    for path, of in zip(paths, found, strict=True):
+        if of != known[path.name]:
+            raise UserError(f"{path} is damaged (its SHA-256 is not the one in meta.json); {again}")
+
+
+@functools.lru_cache
+def _sum_of(path: Path, changed_ns: int) -> str:
+    return sha256(path)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -262,10 +262,11 @@ def train_seconds(folder: Path) -> float:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The SHA-256 of a model folder's weights, from its source.json where there is one.
+    """The SHA-256 of a model folder's weights.
 
     Raises:
-        UserError: if there are no safetensors weights.
+        UserError: if there are no safetensors weights, or others than its source.json tells of:
+            a flipped bit would load without a word.
     """
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -273,11 +274,17 @@ def weights_sha256(folder: Path) -> str:
             f"{folder} has no model.safetensors; `./inv data.model ID` downloads a model and "
             "converts it"
         )
-    if (folder / "source.json").is_file():
-        recorded = files.read_json(folder / "source.json").get("files", {}).get(weights.name)
-        if isinstance(recorded, str):
-            return recorded
-    return files.sha256(weights)
+    found = files.sha256(weights)
+    source = folder / "source.json"
+    told = files.read_json(source) if source.is_file() else None
+    sums = told.get("files") if isinstance(told, dict) else None
+    recorded = sums.get(weights.name) if isinstance(sums, dict) else None
+    if recorded not in (None, found):
+        raise UserError(
+            f"{weights} is damaged (its SHA-256 is not the one in source.json); delete {folder} "
+            "and make or download it again"
+        )
+    return found
 
 
 def package_versions() -> dict[str, str]:

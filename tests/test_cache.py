@@ -323,6 +323,22 @@ def test_a_damaged_store_is_one_line_that_says_how_to_clear_it(
     assert "\n" not in str(caught.value)
 
 
+def test_a_flipped_bit_of_a_stored_row_is_one_line_that_says_how_to_clear_it(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    classifier, splits = build(toy_model, **FIRST_TWO), text_splits()
+    use(classifier, splits, tmp_path)
+    path = next(tmp_path.glob("*/rows.bin"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    train, validation = use(classifier, splits, tmp_path)[0].values()
+    whole = np.arange(len(train)), np.arange(len(validation))
+    validation.collate(whole[1])
+    with pytest.raises(UserError, match=r"rows\.bin is damaged .*--delete cache"):
+        train.collate(whole[0])
+
+
 def test_an_interrupted_extraction_leaves_nothing(toy_model: Path, tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt

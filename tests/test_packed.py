@@ -10,6 +10,7 @@ import pytest
 from lib.errors import UserError
 from lib.files import sha256
 from lib.packed import Packed, PackedWriter, open_packed, read_meta, shard_name
+from tests.conftest import pack
 
 LENGTHS = (700, 400, 1, 1000, 2500, 10)
 
@@ -82,6 +83,18 @@ def test_a_missing_or_short_shard_is_named(tmp_path: Path) -> None:
             packed.read(row)
     with pytest.raises(UserError, match=r"audio-002\.pcm is missing or empty"):
         packed.read(4)
+
+
+def test_a_flipped_bit_is_one_line(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"label_filename": ["A"] * len(LENGTHS)})
+    folder = pack(tmp_path / "clips", clips(), rows)
+    open_packed(folder)
+    path = folder / "audio-000.pcm"
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"audio-000\.pcm is damaged .*--force"):
+        open_packed(folder)
 
 
 def test_only_int16_of_one_dimension_is_written(tmp_path: Path) -> None:

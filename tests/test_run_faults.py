@@ -19,8 +19,10 @@ from scripts import _fuzz_world as world
 from tests.test_faults import mounted
 
 TEXT = (*world.BERT_RUN, "--epochs", "3", "--batch-size", "2", "--save-every", "2")
-SPEECH = (*world.HUBERT_RUN, "--epochs", "2", "--augment", "none", "--mask-time", "0")
-SPEECH = (*SPEECH, "--cache", "on")
+SPEECH = (
+    *(*world.HUBERT_RUN, "--epochs", "2", "--augment", "none", "--mask-time", "0"),
+    *("--cache", "on"),
+)
 Ends = Callable[..., str]
 
 
@@ -187,3 +189,116 @@ def test_a_run_cannot_go_on_with_another_number_of_processes(ends: Ends) -> None
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
     said = ends("train_bert", *TEXT, "--variant", "whole", "--resume", "--gpus", "2")
     assert "--gpus 1, now 2" in said
+
+
+def harm(path: Path, how: str) -> None:
+    """Flip a bit in the middle of a file, or cut it there."""
+    data = bytearray(path.read_bytes())
+    if how == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    else:
+        os.truncate(path, len(data) // 2)
+
+
+@pytest.mark.parametrize("how", ["flip", "cut"])
+@pytest.mark.parametrize(
+    ("pattern", "remedy"),
+    [
+        ("prepared/text/tokens/*/train/tokens.npy", "delete"),
+        ("models/bert/model.safetensors", "damaged"),
+        ("models/bert/config.json", "config.json"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_damaged_text_and_models_are_one_line_that_names_the_file(
+    ends: Ends, pattern: str, remedy: str, how: str
+) -> None:
+    (path,) = Path().glob(pattern)
+    harm(path, how)
+    said = ends("train_bert", *TEXT, "--variant", "new")
+    assert str(path.parent) in said
+    assert remedy in said
+    assert not Path("runs/bert/s/new-s0").exists()
+
+
+@pytest.mark.parametrize("how", ["flip", "cut"])
+@pytest.mark.usefixtures("place")
+def test_a_damaged_prepared_table_is_one_line_that_names_the_file(ends: Ends, how: str) -> None:
+    harm(Path("prepared/text/train.csv"), how)
+    said = ends("floors", "--data", "prepared/text")
+    assert "prepared/text/train.csv is missing or damaged" in said
+    assert not Path("prepared/text/floors.json").exists()
+
+
+@pytest.mark.parametrize("how", ["flip", "cut"])
+@pytest.mark.usefixtures("place")
+def test_damaged_audio_features_and_best_weights_are_one_line_that_names_the_file(
+    ends: Ends, how: str
+) -> None:
+    world.run_script("train_hubert", SPEECH)
+    best = Path("runs/hubert/s/full-s0/best/model.safetensors")
+    (store,) = Path("cache").glob("*/rows.bin")
+    for path, script, argv in (
+        (best, "evaluate", ("--runs", str(best.parents[1]), "--device", "cpu")),
+        (store, "train_hubert", (*SPEECH, "--variant", "new")),
+        (Path("prepared/speech/audio-000.pcm"), "train_hubert", (*SPEECH, "--variant", "new")),
+        (Path("prepared/speech/manifest.csv"), "train_hubert", (*SPEECH, "--variant", "new")),
+    ):
+        kept = path.read_bytes()
+        harm(path, how)
+        said = ends(script, *argv, *(["--force"] if script == "train_hubert" else []))
+        assert str(path.parent) in said
+        assert "damaged" in said or "shorter" in said
+        path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("how", ["flip", "cut"])
+@pytest.mark.usefixtures("place")
+def test_a_damaged_checkpoint_is_passed_over_aloud_and_the_run_ends_as_it_would_have(
+    capsys: pytest.CaptureFixture[str], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    save = checkpoints.save
+
+    def save_or_die(folder: Path, step: int, *told: Any, **options: Any) -> Path:
+        if step > 8:
+            raise Killed
+        return save(folder, step, *told, **options)
+
+    monkeypatch.setattr(checkpoints, "save", save_or_die)
+    with pytest.raises(Killed):
+        world.run_script("train_bert", (*TEXT, "--keep", "3"))
+    monkeypatch.setattr(checkpoints, "save", save)
+    run = Path("runs/bert/s/full-s0")
+    kept = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert kept == ["step-4", "step-6", "step-8"], "--keep 3, each second step"
+    harm(run / "checkpoints/step-8/tensors.safetensors", how)
+    capsys.readouterr()
+    world.run_script("train_bert", (*TEXT, "--keep", "3", "--resume"))
+    said = "".join(capsys.readouterr())
+    assert "passed over a damaged checkpoint" in said
+    assert "step-8: the SHA-256 of tensors.safetensors" in said
+    assert "going on after step 6" in said
+    same_as_undisturbed(run)
+
+
+@pytest.mark.usefixtures("place")
+def test_checkpoints_are_written_each_so_many_minutes_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps, save = [], checkpoints.save
+
+    def noted(folder: Path, step: int, *told: Any, **options: Any) -> Path:
+        steps.append(step)
+        return save(folder, step, *told, **options)
+
+    monkeypatch.setattr(checkpoints, "save", noted)
+    usual = (*TEXT, "--save-every", "0", "--epochs", "1")
+    world.run_script("train_bert", (*usual, "--save-minutes", "0"))
+    assert steps == [6], "the end of the epoch alone"
+    steps.clear()
+    world.run_script("train_bert", (*usual, "--save-minutes", "1e-9", "--force"))
+    assert list(dict.fromkeys(steps)) == [1, 2, 3, 4, 5, 6]
