@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,17 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """`sha256`, computed in this process once for a file that keeps its size and its time."""
+    state = path.stat()
+    return _sha256_of(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@functools.lru_cache
+def _sha256_of(path: Path, state: tuple[int, ...]) -> str:
+    return sha256(path)
 
 
 def digest(value: Any) -> str:

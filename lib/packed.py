@@ -4,7 +4,6 @@ A prepared speech folder, made by lib/speech_prepare.py, holds meta.json, manife
 clip) and audio-000.pcm, audio-001.pcm ...: little-endian int16, 16 kHz, mono.
 """
 
-import functools
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
-from lib.files import read_json, sha256, wrong_fields
+from lib.files import read_json, sha256, sha256_once, wrong_fields
 
 FORMAT = 1
 SAMPLE_RATE = 16_000  # Hz
@@ -250,15 +249,10 @@ def _refuse_changed(folder: Path, names: set[str]) -> None:
     again = MAKE_AGAIN if is_speech(folder) else "scripts.augment --force makes it again"
     paths = [folder / name for name in sorted(names & known.keys()) if (folder / name).is_file()]
     with ThreadPoolExecutor() as pool:
-        found = pool.map(_sum_of, paths, [path.stat().st_mtime_ns for path in paths])
+        found = pool.map(sha256_once, paths)
     for path, of in zip(paths, found, strict=True):
         if of != known[path.name]:
             raise UserError(f"{path} is damaged (its SHA-256 is not the one in meta.json); {again}")
-
-
-@functools.lru_cache
-def _sum_of(path: Path, changed_ns: int) -> str:
-    return sha256(path)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

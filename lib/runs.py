@@ -274,7 +274,7 @@ def weights_sha256(folder: Path) -> str:
             f"{folder} has no model.safetensors; `./inv data.model ID` downloads a model and "
             "converts it"
         )
-    found = files.sha256(weights)
+    found = files.sha256_once(weights)
     source = folder / "source.json"
     told = files.read_json(source) if source.is_file() else None
     sums = told.get("files") if isinstance(told, dict) else None

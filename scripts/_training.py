@@ -147,7 +147,12 @@ def make_run(
         prepare: gives the classifier's spec once the run is open.
         model: folder of the pretrained encoder, unless
         best: `best/` of the base run gives the first weights.
+
+    Raises:
+        UserError: if data or weights are not those of the base run any more; from the run or its
+            training.
     """
+    _refuse_other_inputs(config, model)
 
     def begin(run: runs.Run, setting: Setting) -> tuple[int, Iterator[Mapping[str, Any]]]:
         from lib import corpus, fit, parallel
@@ -175,6 +180,27 @@ def make_run(
 
     train(folder, config, flags, begin, describe=_figures)
     return folder
+
+
+def _refuse_other_inputs(config: Mapping[str, Any], model: Path | None) -> None:
+    """Refuse data or weights that are not those a run is told to be made of.
+
+    Raises:
+        UserError: naming the folder that has changed.
+    """
+    from lib import packed, text
+
+    told, data = config["inputs"], Path(config["options"]["data"])
+    meta = (packed if packed.is_speech(data) else text).read_meta(data)
+    found = {"data": meta["fingerprint"]}
+    if model is not None:
+        found["model"] = runs.weights_sha256(model)
+    for name, place in (("data", data), ("model", model)):
+        if name in found and told.get(name) != found[name]:
+            raise UserError(
+                f"{place} is not what it was when the base run was trained; make that run again "
+                "with --force"
+            )
 
 
 def train(

@@ -302,3 +302,15 @@ def test_checkpoints_are_written_each_so_many_minutes_too(
     steps.clear()
     world.run_script("train_bert", (*usual, "--save-minutes", "1e-9", "--force"))
     assert list(dict.fromkeys(steps)) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.usefixtures("place")
+def test_a_study_does_not_start_from_other_weights_or_data_than_its_base_run(ends: Ends) -> None:
+    told = ("--run", "runs/bert/s/whole-s0", "--keep", "1", "--device", "cpu")
+    tiny = ("--layers", "2", "--width", "16", "--heads", "2", "--out", "models", "--force")
+    world.run_script(
+        "scratch_bert", ("--data", "prepared/text", "--name", "bert", "--seed", "5", *tiny)
+    )
+    said = ends("freeze", *told)
+    assert "models/bert is not what it was when the base run was trained" in said
+    assert not Path("runs/bert/s/keep-1-s0").exists()
