@@ -88,6 +88,24 @@ def test_every_command_of_every_sweep_is_accepted_by_its_script(name: str) -> No
         _cli.parse(script.Config, argv, getattr(script, "RECIPES", None))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"force": True},
+        {"kind": "hubert", "labels": "agree"},
+        {"kind": "hubert", "data": "list.csv"},
+        {"remainder": "--text-similarity 0.9"},
+    ],
+)
+def test_what_splits_give_away_is_asked_of_its_script(options: dict[str, Any]) -> None:
+    found = commands(sweeps.leak, **options)
+    assert [line[0] for line in found][1:] == ["scripts.leak"]
+    for module, *argv in found:
+        script = importlib.import_module(module)
+        _cli.parse(script.Config, argv, getattr(script, "RECIPES", None))
+
+
 def values(line: list[str], flag: str) -> list[str]:
     rest = line[line.index(flag) + 1 :]
     return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))]
