@@ -214,7 +214,12 @@ def _is_due(saving: Saving, step: int, saved_at: float) -> bool:
 
 
 def _checkpoint(run: Run, state: State, saving: Saving, more: Mapping[str, Any]) -> float:
-    """Write a checkpoint, if this is the first process; the time at which that was done."""
+    """Write a checkpoint, if this is the first process; the time at which that was done.
+
+    Raises:
+        UserError: if a step since the last look was not finite.
+    """
+    state.tally.refuse_not_finite()
     if parallel.rank() == 0:
         metrics = run.folder / "metrics.jsonl"
         n_bytes = metrics.stat().st_size if metrics.exists() else 0

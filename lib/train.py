@@ -1,6 +1,5 @@
 """The one loop, for both modalities: a generator of records; scripts write what it yields."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +14,11 @@ from lib.course import course, epoch_plan
 from lib.loader import Batch, Split, batches
 from lib.options import Training
 from lib.predict import forward, precision
+from lib.tally import Tally
 
 Record = dict[str, Any]
-PROGRESS = ("step", "loss_sum", "n_right", "n_seen", "best_score", "best_step", "n_worse")
+PROGRESS = ("step", "n_seen", "best_score", "best_step", "n_worse")
+LOOK_EVERY = 32  # steps after which the host waits for a GPU, to see whether all was finite
 
 
 @dataclass
@@ -29,10 +30,9 @@ class State:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LambdaLR
     scaler: torch.amp.GradScaler
+    tally: Tally
     step: int = 0
-    loss_sum: float = 0.0  # the three since the last validation
-    n_right: int = 0
-    n_seen: int = 0
+    n_seen: int = 0  # since the last validation
     best_score: float | None = None
     best_step: int = 0
     n_worse: int = 0
@@ -46,7 +46,11 @@ class State:
 
     def numbers(self) -> Record:
         """Everything else, fit for JSON."""
-        return {name: getattr(self, name) for name in PROGRESS} | {
+        loss_sum, n_right = self.tally.sums()
+        told = {name: getattr(self, name) for name in PROGRESS}
+        return told | {
+            "loss_sum": loss_sum,
+            "n_right": n_right,
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             "groups": [
@@ -73,6 +77,7 @@ class State:
         self.scaler.load_state_dict(numbers["scaler"])
         for name in PROGRESS:
             setattr(self, name, numbers[name])
+        self.tally.start(numbers["loss_sum"], numbers["n_right"])
 
 
 def begin(model: nn.Module, options: Training, n_steps: int) -> State:
@@ -90,7 +95,7 @@ def begin(model: nn.Module, options: Training, n_steps: int) -> State:
     )
     fp16 = precision(options.amp, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=fp16)
-    return State(model, replica, optimizer, scheduler, scaler)
+    return State(model, replica, optimizer, scheduler, scaler, Tally(device))
 
 
 def steps(
@@ -106,7 +111,9 @@ def steps(
     Every record has event, step, epoch and n; event `step` has the step's mean loss and accuracy,
     event `validation` what `validate` returns, the training loss and accuracy since the one
     before, and `better`. The state is consistent whenever a record is yielded, so the caller may
-    save it then; the order and the dropout of what follows depend only on the seed and the step.
+    save it then, once `state.tally.refuse_not_finite()` has passed; the order and the dropout of
+    what follows depend only on the seed and the step. On a GPU a step's loss and accuracy are
+    tensors, which the host need not wait for.
 
     Args:
         state: from `begin`, or restored; it goes on from its step.
@@ -116,7 +123,7 @@ def steps(
         validate: figures of the model now, with those that `options.metric` may name.
 
     Raises:
-        UserError: if a loss or a gradient is not finite; the weights are those before that step.
+        UserError: if a loss or a gradient was not finite; the weights are those before that step.
     """
     device = next(state.model.parameters()).device
     dtype = precision(options.amp, device)
@@ -140,6 +147,8 @@ def steps(
         for step in todo:
             group = [(next(feed), len(rows) > 0) for rows in step[parallel.rank()]]
             record = _step(state, group, loss_fn=loss_fn, options=options, dtype=dtype)
+            if device.type == "cpu" or state.step % LOOK_EVERY == 0:
+                state.tally.refuse_not_finite()
             yield {"event": "step", "epoch": whole.epochs(state.step)} | record
             if due():
                 yield validated()
@@ -176,24 +185,20 @@ def _step(
         sums += torch.stack([loss.detach().float(), right.float()])
     scaler.unscale_(state.optimizer)  # a disabled scaler is a no-op: no branches here
     norm = nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
-    loss_sum, n_right, norm_value = torch.cat([parallel.total(sums), norm.float().view(1)]).tolist()
-    if not math.isfinite(loss_sum) or not (math.isfinite(norm_value) or scaler.is_enabled()):
-        state.optimizer.zero_grad(set_to_none=True)
-        raise parallel.failure(_not_finite(state.step, loss_sum, norm_value, group))
+    total = parallel.total(sums)
+    ids = [batch["ids"] for batch, counts in group if counts]
+    guard = state.tally.add(total, norm, step=state.step + 1, ids=ids, scaled=scaler.is_enabled())
+    if not scaler.is_enabled():  # an enabled one sets this itself
+        state.optimizer.found_inf = guard  # type: ignore[attr-defined]
     scaler.step(state.optimizer)
     scaler.update()
     state.scheduler.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
-    state.loss_sum += loss_sum
-    state.n_right += int(n_right)
     state.n_seen += n
-    return {
-        "step": state.step,
-        "n": n,
-        "loss": loss_sum / max(1, n),
-        "accuracy": n_right / max(1, n),
-    }
+    # Of a GPU they stay there, until somebody asks.
+    loss, right = (value / max(1, n) for value in (total if total.is_cuda else total.tolist()))
+    return {"step": state.step, "n": n, "loss": loss, "accuracy": right}
 
 
 def stopped_early(state: State, options: Training) -> bool:
@@ -203,6 +208,8 @@ def stopped_early(state: State, options: Training) -> bool:
 
 def _validation(state: State, validate: Callable[[], Record], options: Training) -> Record:
     started = time.perf_counter()
+    state.tally.refuse_not_finite()
+    loss_sum, n_right = state.tally.sums()
     found = validate()
     score = -found["loss"] if options.metric == "loss" else found[options.metric]
     better = state.best_score is None or score > state.best_score
@@ -214,26 +221,16 @@ def _validation(state: State, validate: Callable[[], Record], options: Training)
         "event": "validation",
         "step": state.step,
         "learning_rate": state.scheduler.get_last_lr()[0],
-        "train_loss": state.loss_sum / max(1, state.n_seen),
-        "train_accuracy": state.n_right / max(1, state.n_seen),
+        "train_loss": loss_sum / max(1, state.n_seen),
+        "train_accuracy": n_right / max(1, state.n_seen),
         **found,
         "better": better,
     }
-    state.loss_sum, state.n_right, state.n_seen = 0.0, 0, 0
+    state.tally.start()
+    state.n_seen = 0
     return record | {"seconds": time.perf_counter() - started}
 
 
 def _seed_of(seed: int, step: int, turn: int, rank: int) -> int:
     """A seed for one forward pass, independent of every other one's."""
     return int(np.random.SeedSequence([seed, step, turn, rank]).generate_state(1)[0])
-
-
-def _not_finite(step: int, loss: float, norm: float, group: list[tuple[Batch, bool]]) -> str:
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-    mine = [int(i) for batch, counts in group if counts for i in batch["ids"]]
-    ids = [i for of_rank in parallel.gathered(mine) for i in of_rank]
-    shown = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
-    return (
-        f"{what} at step {step + 1} (training rows {shown}); nothing was updated: lower "
-        "--learning-rate, or look at these rows"
-    )

@@ -349,10 +349,12 @@ def _show(
         if bar.n == 0:  # a run that goes on starts in the middle
             bar.reset(total=bar.total)
             bar.initial = bar.n = record["step"] - 1
-        bar.update(record["step"] - bar.n)
-        per_s = record["n"] * (bar.format_dict["rate"] or 0.0)
-        loss, accuracy = f"{record['loss']:.3f}", f"{record['accuracy']:.2f}"
-        bar.set_postfix(loss=loss, accuracy=accuracy, per_s=f"{per_s:.0f}", refresh=False)
+        is_due = time.time() - bar.last_print_t >= bar.mininterval or record["step"] == bar.total
+        if is_due:  # to read a loss is to wait for the GPU
+            per_s = record["n"] * (bar.format_dict["rate"] or 0.0)
+            loss, accuracy = f"{record['loss']:.3f}", f"{record['accuracy']:.2f}"
+            bar.set_postfix(loss=loss, accuracy=accuracy, per_s=f"{per_s:.0f}", refresh=False)
+            bar.update(record["step"] - bar.n)
     elif record["event"] == "validation":
         bar.write(
             f"epoch {record['epoch']:.2f}, step {record['step']}: training loss "
