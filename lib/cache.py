@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lib import cache_store, files, plan
-from lib.cache_key import Job, Part, describe, name_of, survey
+from lib.cache_key import Job, Part, describe, gives_first, name_of, survey
 from lib.cache_split import CachedSplit, Rows
 from lib.cache_store import Store
 from lib.errors import UserError
@@ -138,6 +138,8 @@ def open_split(split: Rows, parts: Sequence[Part], *, gives: str) -> CachedSplit
 def estimate(classifier: Classifier, job: Job, *, dtype: torch.dtype | None) -> int:
     """About how many bytes a store takes, by what the longest of its rows gives."""
     lengths = job.source.lengths[job.rows]
+    if gives_first(classifier):
+        lengths = np.ones_like(lengths)
     longest = job.rows[[int(np.argmax(lengths))]]
     (_, values, (n_positions,)) = next(_computed(classifier, job.source, [longest], dtype))
     return math.ceil(lengths.sum() / lengths.max() * n_positions) * values[0, 0].nbytes

@@ -89,6 +89,11 @@ def name_of(classifier: Classifier) -> str:
     return "features" if classifier.prefix_layers is None else "hidden"
 
 
+def gives_first(classifier: Classifier) -> bool:
+    """Whether the prefix gives the first position of each row alone, as no other is read."""
+    return classifier.reads_first and classifier.prefix_layers == classifier.read_layers
+
+
 def describe(classifier: Classifier) -> str:
     """The frozen prefix in words."""
     if classifier.prefix_layers is None:
@@ -111,6 +116,7 @@ def _describe(classifier: Classifier, dtype: torch.dtype | None) -> dict[str, An
         "format": FORMAT,
         "gives": name_of(classifier),
         "layers": classifier.prefix_layers,
+        **({"positions": "first"} if gives_first(classifier) else {}),
         "weights": _weights_sha256(parts),
         "config": config,
         "arithmetic": f"{next(classifier.parameters()).device.type} {dtype}",

@@ -30,11 +30,40 @@ class Family:
     options: Mapping[str, Any] = field(default_factory=dict)  # for the encoder's constructor
     attention: str = "sdpa"
     gated_heads: bool = False  # WavLM: heads share a position bias and cannot be cut out
+    first_position: Callable[..., Tensor] | None = None  # (layer, hidden, mask) → (B, 1, D)
 
 
 def embed_text(encoder: Any, *, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
     """(B, T) token ids → (B, T, D) hidden states."""
     return encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+
+
+def first_of_text(layer: Any, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """What a layer of BERT makes of the first position: (B, T, D) → (B, 1, D).
+
+    All positions are attended to, but the rest of the layer is computed for the first one alone:
+    a sixth of the work in a layer whose other outputs nobody reads.
+
+    Args:
+        layer: of BERT or RoBERTa.
+        hidden: what comes into it.
+        attention_mask: bool, broadcasts to (B, heads, 1, T), or None.
+    """
+    attention, first = layer.attention.self, hidden[:, :1]
+    query, key, value = (
+        linear(states).unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
+        for linear, states in (
+            (attention.query, first),
+            (attention.key, hidden),
+            (attention.value, hidden),
+        )
+    )
+    dropout = attention.dropout.p if attention.dropout.training else 0.0
+    context = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=attention_mask, dropout_p=dropout
+    )
+    attended = layer.attention.output(context.transpose(1, 2).flatten(2), first)
+    return layer.feed_forward_chunk(attended)
 
 
 def speech_features(
@@ -142,6 +171,7 @@ _BERT = Family(
     attention_output="attention.output.dense",
     unused_weights=("cls.", "pooler.", "lm_head.", "classifier.", "qa_outputs."),
     options={"add_pooling_layer": False},
+    first_position=first_of_text,
 )
 _HUBERT = Family(
     embed=embed_speech,

@@ -89,6 +89,11 @@ class Classifier(nn.Module):
         return self.layerdrop > 0 or self.mask_time > 0
 
     @property
+    def reads_first(self) -> bool:
+        """Whether of the last computed layer only the first position is read, and so computed."""
+        return self.pooling == "cls" and self.family.first_position is not None
+
+    @property
     def layers(self) -> nn.ModuleList:
         """The encoder's layers, in order."""
         return self.encoder.get_submodule(self.family.layers)
@@ -117,8 +122,9 @@ class Classifier(nn.Module):
         """What `forward` takes instead of these inputs, as far as frozen parts can compute it.
 
         Returns:
-            `hidden` (B, T, D) after the frozen layers, or `features` (B, T, width) of frozen
-            convolutions; and `attention_mask` (B, T) where there is padding.
+            `hidden` (B, T, D) after the frozen layers, (B, 1, D) if no other position is read, or
+            `features` (B, T, width) of frozen convolutions; and `attention_mask` (B, T) where
+            there is padding.
 
         Raises:
             ValueError: if nothing that comes first is frozen.
@@ -134,12 +140,13 @@ class Classifier(nn.Module):
             else:
                 name = "hidden"
                 ahead, mask = self._embed(**batch)
-                ahead = self._run(ahead, mask, 0, self.prefix_layers)[-1]
+                ahead = self._run(ahead, mask, 0, self.prefix_layers, first=self.reads_first)[-1]
+                mask = mask if ahead.shape[1] > 1 else None
         return {name: ahead} | ({} if mask is None else {"attention_mask": mask})
 
     def forward(self, hidden: Tensor | None = None, **batch: Tensor) -> Tensor:
         """Logits (B, C) from the family's inputs, or from what `prefix` gives."""
-        states, mask = self.states(hidden, **batch)
+        states, mask = self._states(hidden, first=self.reads_first, **batch)
         if self.pooling != "weighted":
             return self.head(pool(states[-1], mask, self.pooling))
         weights = self.layer_weights[: len(states)].softmax(0)
@@ -159,12 +166,18 @@ class Classifier(nn.Module):
         Returns:
             The states, and the mask (B, T), False on padding; None where there is none.
         """
+        return self._states(hidden, first=False, **batch)
+
+    def _states(
+        self, hidden: Tensor | None, *, first: bool, **batch: Tensor
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """As `states`; with `first` of the last state only the first position: (B, 1, D)."""
         start = 0
         if hidden is None:
             hidden, mask = self._embed(**batch)
         else:
             start, mask = self.prefix_layers or 0, batch.get("attention_mask")
-        states = self._run(hidden, mask, start, self.read_layers)
+        states = self._run(hidden, mask, start, self.read_layers, first=first)
         if self.family.final_norm:
             states[-1] = self.encoder.get_submodule(self.family.final_norm)(states[-1])
         return states, mask
@@ -186,19 +199,27 @@ class Classifier(nn.Module):
         )
         return hidden, mask
 
-    def _run(self, hidden: Tensor, mask: Tensor | None, start: int, stop: int) -> list[Tensor]:
-        """The hidden states before layer `start` and after each layer up to `stop`."""
+    def _run(
+        self, hidden: Tensor, mask: Tensor | None, start: int, stop: int, *, first: bool = False
+    ) -> list[Tensor]:
+        """The hidden states before layer `start` and after each layer up to `stop`.
+
+        With `first`, of the last layer that is computed at all only the first position.
+        """
         # A boolean mask that broadcasts over heads and queries; None where nothing is padded,
         # which lets attention take its fastest kernel and asks the device nothing.
         keys = None if mask is None else mask[:, None, None, :].bool()
         bias, states = None, [hidden]
         again = self.recompute and torch.is_grad_enabled()
-        for layer in self.layers[start:stop]:
+        for number, layer in enumerate(self.layers[start:stop], start):
+            compute: Any = layer
+            if first and number == self.read_layers - 1:
+                compute = functools.partial(cast(Any, self.family.first_position), layer)
             needed = self.family.gated_heads and bias is None  # the layer that holds the bias
             droppable = layer.training and self.layerdrop > 0 and not needed
             if droppable and float(torch.rand(())) < self.layerdrop:
                 continue
-            run = functools.partial(checkpoint, layer, use_reentrant=False) if again else layer
+            run = functools.partial(checkpoint, compute, use_reentrant=False) if again else compute
             if self.family.gated_heads:  # WavLM hands its position bias from layer to layer
                 hidden, bias = run(hidden, attention_mask=mask, position_bias=bias)
             else:

@@ -140,7 +140,7 @@ def test_half_the_heads_of_a_base_size_layer_save_half_of_its_attentions_work() 
 
     def flops(classifier: Classifier) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            classifier(input_ids=tokens)
+            classifier.states(input_ids=tokens)
         return counter.get_total_flops()
 
     projections = 2 * 128 * 768 * (4 * 768)  # query, key, value, output; 2 x 64 tokens

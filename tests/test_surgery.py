@@ -8,7 +8,7 @@ from lib import heads, models, surgery
 from lib.errors import UserError
 from lib.models import Classifier
 from lib.spec import Spec, n_layers_of, read_spec
-from tests.conftest import toy_split
+from tests.conftest import CONFIG, toy_split
 
 
 def logits(classifier: Classifier) -> torch.Tensor:
@@ -122,6 +122,38 @@ def test_logits_from_the_cached_prefix_equal_those_without(
     cached = classifier(**ahead)
     torch.manual_seed(5)
     assert torch.equal(cached, classifier(**inputs))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("gone", [[], [(2, 1)], [(2, head) for head in range(4)]])
+def test_leaving_out_what_is_not_read_of_the_last_layer_changes_no_logit_and_no_gradient(
+    kind: str, gone: list[tuple[int, int]]
+) -> None:
+    torch.manual_seed(0)
+    encoder = models.empty_encoder({**CONFIG, "model_type": kind, "pad_token_id": 0})
+    classifier = Classifier(encoder, n_classes=2).eval()
+    surgery.remove_heads(classifier, gone)
+    batch = toy_split(8).collate(toy_split(8).ids)
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    everywhere, mask = classifier.states(**inputs)
+    expected = classifier.head(models.pool(everywhere[-1], mask, "cls"))
+    pooled: list[torch.Size] = []
+    classifier.layers[-1].output.register_forward_hook(  # type: ignore[union-attr]
+        lambda _, __, out: pooled.append(out.shape)
+    )
+    found = classifier(**inputs)
+    assert pooled == [(8, 1, 32)]
+    assert torch.allclose(found, expected, atol=1e-6)
+    # Sums of other lengths are rounded otherwise: 1e-7 of gradients of up to 1.
+    parts = [parameter for parameter in classifier.parameters() if parameter.numel()]
+    pairs = zip(
+        torch.autograd.grad(found.square().sum(), parts, allow_unused=True),
+        torch.autograd.grad(expected.square().sum(), parts, allow_unused=True),
+        strict=True,
+    )
+    for ours, other in pairs:
+        assert (ours is None) == (other is None)
+        assert ours is None or other is None or torch.allclose(ours, other, atol=1e-5)
 
 
 def test_embeddings_that_learn_leave_no_prefix_to_cache(toy_spec: Spec, toy_model: Path) -> None:
