@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lib import files
+from lib.bench import warm
 from lib.bench.data import speech_files, text_files
 from lib.bench.ours import Job
+from lib.bench.process import apart
 from scripts import prepare_text, scratch_bert, scratch_hubert
 
 BATCH = 32
@@ -20,13 +22,25 @@ def text(data: str, out: Path) -> str:
     """The folder of prepared text: the user's, or one made of generated rows."""
     if (Path(data) / "meta.json").is_file():
         return data
-    raw = text_files(out / "raw-text")
-    made = prepare_text.Config(data=str(raw), name="text", out=str(out / "prepared"))
+    return _generated(out, "text", long=True)
+
+
+def _generated(out: Path, name: str, *, long: bool) -> str:
+    raw = text_files(out / f"raw-{name}", long=long)
+    made = prepare_text.Config(data=str(raw), name=name, out=str(out / "prepared"))
     return str(prepare_text.main(made))
 
 
 def make(
-    out: Path, *, data: str, size: str, n_rows: int, gpu: bool, quick: bool, cases: tuple[str, ...]
+    out: Path,
+    *,
+    data: str,
+    size: str,
+    n_rows: int,
+    device: str,
+    threads: int | None,
+    quick: bool,
+    cases: tuple[str, ...],
 ) -> dict[str, Job]:
     """The trainings that the chosen cases need, by name.
 
@@ -35,11 +49,15 @@ def make(
         data: prepared text.
         size: of the text encoder.
         n_rows: pairs of text to train on.
-        gpu: whether for a GPU: then all rows, and encoders of the base size.
+        device: to compute on; on a GPU encoders have the base size.
+        threads: of torch; None for one a core.
         quick: fewer clips.
         cases: what was chosen.
     """
+    gpu = device.startswith("cuda")
     whole = text_job(out, data, width=768 if gpu else WIDTHS[size], n_rows=n_rows, gpu=gpu)
+    if Path(data).is_relative_to(out) and (gpu or size != "base"):
+        whole = replace(whole, model=_warmed(out, whole, device=device, threads=threads))
     jobs = {
         "text": replace(whole, epochs=1) if quick else whole,
         "frozen": replace(whole, epochs=5),
@@ -75,6 +93,17 @@ def text_job(out: Path, data: str, *, width: int, n_rows: int, gpu: bool) -> Job
         learning_rate=3e-5 if gpu else 5e-4,
         out=str(out),
     )
+
+
+def _warmed(out: Path, job: Job, *, device: str, threads: int | None) -> str:
+    """A folder with a job's encoder once it has seen shorter rows of the same kind."""
+    to = Path(f"{job.model}-warm")
+    if not (to / "model.safetensors").is_file():
+        short = _generated(out, "short-text", long=False)
+        how: dict[str, Any] = {"data": short, "to": str(to), "device": device}
+        found = apart(warm.warm, untrained=job.model, threads=threads, **how)
+        print(f"{to}: trained on short rows; validation accuracy {found.accuracy:.2f}", flush=True)
+    return str(to)
 
 
 def speech_job(

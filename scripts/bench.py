@@ -101,7 +101,8 @@ def _setting(cfg: Config, out: Path, cases: tuple[str, ...]) -> "tuple[Setting, 
     gpu = device.startswith("cuda")
     data = _bench_jobs.text(cfg.data, out)
     n_rows = 1_000_000 if gpu else cfg.rows // 2 if cfg.quick else cfg.rows
-    how: dict[str, Any] = {"size": cfg.size, "n_rows": n_rows, "gpu": gpu, "quick": cfg.quick}
+    how: dict[str, Any] = {"size": cfg.size, "n_rows": n_rows, "quick": cfg.quick}
+    how |= {"device": device, "threads": cfg.threads}
     peak = apart(matrix_peak, device=device, threads=cfg.threads)
     at = Setting(
         jobs=_bench_jobs.make(out, data=data, cases=cases, **how),

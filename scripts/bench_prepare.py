@@ -43,7 +43,7 @@ class Result:
 
 def main(cfg: Config) -> Result:
     """What was measured."""
-    from lib.bench.peers_speech import bare
+    from lib.bench.bare import bare
     from lib.speech_prepare import prepare
     from lib.speech_source import shemo
 

@@ -70,8 +70,9 @@ def test_the_count_of_a_forward_pass_is_that_of_torchs_counter(
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         classifier(input_ids=torch.ones(2, 7, dtype=torch.long))
-    head = 2 * 2 * 32 * 2
-    expected = bench_flops.layers(toy_spec.encoder, np.array([7, 7]), n_layers=3) + head
+    head, lengths = 2 * 2 * 32 * 2, np.array([7, 7])
+    expected = bench_flops.layers(toy_spec.encoder, lengths, n_layers=3) + head
+    expected -= bench_flops.unread(toy_spec.encoder, lengths)
     assert counter.get_total_flops() == expected
 
 
@@ -150,13 +151,14 @@ def test_a_small_benchmark_writes_its_table_twice(made: Path) -> None:
     assert {line.count("|") for line in lines} == {len(bench.HEADER) + 1}
 
 
-def test_both_sides_report_accuracy_memory_and_the_same_arithmetic(made: Path) -> None:
+def test_both_sides_report_accuracy_memory_and_their_arithmetic(made: Path) -> None:
     for row in json.loads((made / "bench.json").read_text())["rows"][:2]:
         assert 0 <= row["ours_accuracy"] <= 1
         assert 0 <= row["peer_accuracy"] <= 1
         assert min(row["ours_bytes"], row["peer_bytes"]) > 1e6
         ours, theirs = row["ours_flops"] * row["ours_s"], row["peer_flops"] * row["peer_s"]
-        assert ours == pytest.approx(theirs), "one repeat: the rows are the same on both sides"
+        # The rows are the same on both sides; of 12 layers we leave out five sixths of the last.
+        assert ours == pytest.approx(theirs * (1 - 5 / 6 / 12), rel=0.01)
 
 
 def test_nothing_but_table_and_data_stays(made: Path) -> None:

@@ -72,7 +72,7 @@ class Setting:
     def told(self, side: str, found: Measured) -> Measured:
         """The measurement, once a line is told about it."""
         right = "" if found.accuracy is None else f", accuracy {100 * found.accuracy:.1f}"
-        self.tell(f"  {side}: {found.seconds:.2f} s{right}")
+        self.tell(f"  {side}: {found.seconds:.3g} s{right}")
         return found
 
 
@@ -154,7 +154,8 @@ def heads(at: Setting) -> list[Row]:
         for _ in range(at.repeats):
             for side, keep in zip(pairs, (0.5, 1.0), strict=True):
                 how: dict[str, Any] = {"data": at.jobs["text"].data, "keep": keep, "whole": whole}
-                side.append(at.apart(bench_ours.passes, model=at.jobs["text"].model, **how))
+                found = at.apart(bench_ours.passes, model=at.jobs["text"].model, **how)
+                side.append(at.told(f"{what}, {keep:.0%} of the heads", found))
         name = f"half the heads removed, batch 32: {what}"
         rows.append(at.row(name, "ours, all heads", *pairs, least=target))
     return rows

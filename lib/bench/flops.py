@@ -30,6 +30,17 @@ def layers(
     return float(n_layers * (projections + attention + feed_forward).sum())
 
 
+def unread(config: Mapping[str, Any], lengths: np.ndarray, *, heads: float = 1.0) -> float:
+    """Operations of the last layer that only positions need which nobody reads: all but the first.
+
+    Keys and values are needed of all; query, output projection and the feed-forward part of one.
+    """
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    rest = np.asarray(lengths, np.float64) - 1
+    each = 2 * 2 * width * (heads * width) + 2 * 2 * width * inner
+    return float((rest * (each + 2 * 2 * (rest + 1) * (heads * width))).sum())
+
+
 def frames(config: Mapping[str, Any], samples: np.ndarray) -> np.ndarray:
     """(N,) positions that a speech encoder's convolutions make of waveforms of (N,) samples."""
     n = np.asarray(samples, np.int64)
@@ -64,6 +75,7 @@ def training(
     epochs: int,
     n_frozen: int = 0,
     ahead: bool = False,
+    first: bool = False,
 ) -> float:
     """Operations of a training: a backward pass costs twice the forward pass of what learns.
 
@@ -74,6 +86,7 @@ def training(
         n_frozen: layers that are frozen with what is below them; in speech the convolutions are
             frozen in any case.
         ahead: what is frozen is computed once for each row instead of in every epoch.
+        first: of the last layer only the first position is computed.
     """
     speech = "conv_kernel" in config
     total = 0.0
@@ -83,6 +96,11 @@ def training(
         frozen = layers(config, positions, n_layers=n_frozen)
         frozen += convolutions(config, raw) if speech else 0.0
         learnt = layers(config, positions, n_layers=config["num_hidden_layers"] - n_frozen)
+        less = unread(config, positions) if first else 0.0
+        if n_frozen == config["num_hidden_layers"]:
+            frozen -= less
+        else:
+            learnt -= less
         if n_frozen:
             frozen += below
         else:

@@ -105,14 +105,17 @@ def options_of(job: Job) -> Training:
     )
 
 
-def flops_of(job: Job, data: Corpus, *, ahead: bool) -> float:
-    """What the training of a job takes on real lengths, see lib.bench.flops."""
+def flops_of(job: Job, data: Corpus, *, by_us: bool) -> float:
+    """What the training of a job takes on real lengths, see lib.bench.flops.
+
+    We compute what is frozen once, and of the last layer on text only what is read.
+    """
     config = dict(read_encoder_config(Path(job.model)))
     config["num_hidden_layers"] = job.n_layers or config["num_hidden_layers"]
     lengths = [data.splits[name].lengths for name in ("train", "validation")]
-    return bench_flops.training(
-        config, *lengths, epochs=job.epochs, n_frozen=job.n_frozen, ahead=ahead
-    )
+    how: dict[str, Any] = {"epochs": job.epochs, "n_frozen": job.n_frozen}
+    how |= {"ahead": by_us and (job.n_frozen > 0 or job.speech), "first": by_us and not job.speech}
+    return bench_flops.training(config, *lengths, **how)
 
 
 def train(job: Job, *, cache: str, device: str) -> Measured:
@@ -146,7 +149,7 @@ def train(job: Job, *, cache: str, device: str) -> Measured:
         test = data.splits["test"]
         logits = predict(best, test, dtype=precision("auto", place))
         right = float((logits.argmax(1) == test.labels).mean())
-    flops = flops_of(job, data, ahead=job.n_frozen > 0 or job.speech)
+    flops = flops_of(job, data, by_us=True)
     return Measured(seconds=seconds, flops=flops, accuracy=right)
 
 
@@ -180,6 +183,8 @@ def passes(
     else:
         seconds, n_layers = _attention_s(classifier, batch, device), 1
     flops = bench_flops.layers(config, lengths, n_layers=n_layers, heads=keep)
+    if whole and classifier.reads_first:
+        flops -= bench_flops.unread(config, lengths, heads=keep)
     if not whole:  # without the feed-forward part
         flops -= 4 * config["hidden_size"] * config["intermediate_size"] * float(lengths.sum())
     return Measured(seconds=seconds, flops=flops)

@@ -63,7 +63,7 @@ def text(job: Job, *, best: bool, device: str) -> Measured:
         bf16=best and device.startswith("cuda"),
         started=started,
     )
-    flops = bench_ours.flops_of(job, data, ahead=False)
+    flops = bench_ours.flops_of(job, data, by_us=False)
     return Measured(seconds=seconds, flops=flops, accuracy=right)
 
 

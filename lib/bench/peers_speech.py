@@ -3,7 +3,6 @@
 import multiprocessing
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from lib.bench import flops as bench_flops
 from lib.bench import peers
+from lib.bench.bare import SAMPLE_RATE, bare
 from lib.bench.ours import Job
 from lib.bench.table import Measured
 from lib.pool import n_cores
@@ -18,9 +18,7 @@ from lib.spec import read_encoder_config
 from lib.speech_manifest import read_manifest
 from lib.speech_prepare import prepare
 
-SAMPLE_RATE = 16_000  # Hz
 PROCESSES = 6
-CHUNK = 16  # files handed to a process at a time, as lib/speech_read.py does
 PAIR = 2  # clips of a forward pass
 
 
@@ -84,14 +82,6 @@ def padded(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def bare(paths: list[str], *, workers: int) -> None:
-    """Decode and resample all files, and forget them: no checks, sums, packing or manifest."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        for _ in pool.map(_decode, paths, chunksize=CHUNK):
-            pass
-
-
 def preparation(data: str, *, ours: bool, out: str, device: str) -> Measured:
     """Packing a corpus, or bare decoding and resampling of its files, on all cores.
 
@@ -109,11 +99,3 @@ def preparation(data: str, *, ours: bool, out: str, device: str) -> Measured:
         else:
             bare([str(source.file) for source in corpus.sources], workers=n_cores())
         return Measured(seconds=time.perf_counter() - started)
-
-
-def _decode(path: str) -> None:
-    import soundfile
-    import soxr  # type: ignore[import-untyped, unused-ignore]
-
-    wave, rate = soundfile.read(path, dtype="float32")
-    soxr.resample(wave, rate, SAMPLE_RATE, quality="HQ")

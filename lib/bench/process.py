@@ -24,6 +24,7 @@ PRELOAD = [
         "lib.bench.peers",
         "lib.bench.peers_speech",
         "lib.bench.ours",
+        "lib.bench.warm",
     ),
 ]
 
