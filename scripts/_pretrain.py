@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from lib import launch, made_model, runs
 from lib.errors import UserError
 from lib.options import Training, check
-from scripts._training import RunFlags, Setting, train, training_options
+from scripts._flags import RunFlags, training_options
+from scripts._training import Setting, train
 
 if TYPE_CHECKING:
     import torch

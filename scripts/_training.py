@@ -1,7 +1,6 @@
 """What the training scripts share: their common options, and the way from a config to a run."""
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -9,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from lib import hub, launch, runs
+from lib import launch, runs
 from lib.errors import UserError
-from lib.options import Training
 from lib.spec import Spec
+from scripts._flags import RunFlags, training_options
+from scripts._progress import figures, rows_bar, show
 
 if TYPE_CHECKING:
     import torch
@@ -24,94 +22,6 @@ if TYPE_CHECKING:
     from lib.fit import Saving
 
 ECHO_S = 1.0  # the time in which a signal that was passed on arrives again
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFlags:
-    """How to treat a run that is there already, and where to compute."""
-
-    resume: bool = False
-    """Go on with the run if it is there, with equal options; nothing to do if it is done."""
-    force: bool = False
-    """Delete the run if it is there and start again."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    cache: Literal["auto", "on", "off"] = "auto"
-    """Compute what frozen parts give once, for all epochs and runs; auto does where it pays."""
-    cache_folder: str = "data/cache"
-    """Where that is kept."""
-    gpus: int = 1
-    """Processes that train together, each on a GPU of its own; with --device cpu, on the CPU.
-    A step then has that many times --batch-size examples."""
-    activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, about a third more time."""
-    deterministic: bool = False
-    """The same bits each time on a GPU, too; slower. The CPU needs no such option."""
-    save_every: int = 0
-    """Save what is needed to go on each so many steps, beside each validation; 0: not so."""
-    save_minutes: float = 10
-    """The same each so many minutes; 0: not so."""
-    keep_checkpoints: Annotated[int, tyro.conf.arg(aliases=("--keep",))] = 2
-    """How many of these checkpoints are kept while the run trains."""
-
-
-def local_model(model: str, revision: str | None) -> Path:
-    """The folder of a model given as a folder or as a hub's id; downloaded on first use.
-
-    Raises:
-        UserError: if it is neither, or cannot be had.
-    """
-    if Path(model).is_dir():
-        if revision is not None:
-            raise UserError(f"--revision {revision} means nothing for the folder {model}")
-        return Path(model)
-    if model.startswith((".", "/", "data/")):
-        raise UserError(f"{model} does not exist")
-    from scripts import fetch_model
-
-    folder = Path("data/models") / hub.local_name(model)
-    if not (folder / "source.json").is_file() or revision is not None:
-        fetch_model.main(fetch_model.Config(model=model, revision=revision, out=str(folder)))
-    return folder
-
-
-def trained_base(folder: Path) -> dict[str, Any]:
-    """The config of a run that a study starts from.
-
-    Raises:
-        UserError: if it is no run, or its training has not ended.
-    """
-    config = runs.read_config(folder)
-    if not runs.is_trained(folder):
-        raise UserError(f"{folder} is not trained to its end; --resume its training first")
-    _check_options(folder / "config.json", config["options"])
-    return config
-
-
-def _check_options(path: Path, options: Mapping[str, Any]) -> None:
-    """Refuse a config whose options are not those of its training script."""
-    from scripts import train_bert, train_hubert
-
-    script = train_hubert if "split" in options else train_bert
-    for field in dataclasses.fields(script.Config):
-        if field.name in runs.TRANSIENT:
-            continue
-        if field.name not in options:
-            raise UserError(f"{path} has no option {field.name!r}: train that run again")
-        value, usual = options[field.name], field.default
-        kinds = (int, float) if field.type is float else (type(usual),)
-        if usual is not None and type(value) not in kinds:
-            raise UserError(f"{path}: option {field.name!r} cannot be {value!r}")
-
-
-def first_weights(init: str, base: Path, options: Mapping[str, Any]) -> dict[str, Path]:
-    """Where a study's run takes its first weights from, as `make_run` wants it."""
-    return {"best": base / "best"} if init == "base" else {"model": Path(options["model"])}
-
-
-def training_options(options: Mapping[str, Any]) -> Training:
-    """The loop's part of a run's options."""
-    return Training(**{name: options[name] for name in Training.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -178,7 +88,7 @@ def make_run(
         )
         return course(options, data.splits["train"]).total, records
 
-    train(folder, config, flags, begin, describe=_figures)
+    train(folder, config, flags, begin, describe=figures)
     return folder
 
 
@@ -314,64 +224,11 @@ def _train(
         with tqdm(total=total, unit="step", disable=hidden, desc=run.folder.name) as bar:
             for record in records:
                 if is_first:
-                    _show(bar, record, run, describe)
+                    show(bar, record, run, describe)
     except fit.Stopped:
         if is_first:
             print(f"{run.folder}: stopped and saved; --resume goes on", file=sys.stderr)
         sys.exit(128 + (caught or [signal.SIGTERM])[0])
-
-
-def rows_bar(what: str) -> Callable[[int, int], None]:
-    """What is called with (rows done, rows in all); a bar from the first call to the last."""
-    from tqdm import tqdm
-
-    bars: list[Any] = []
-
-    def progress(done: int, total: int) -> None:
-        if not bars:
-            bars.append(tqdm(total=total, unit="row", disable=None, desc=what, leave=False))
-        bars[0].update(done - bars[0].n)
-        if done == total:
-            bars.pop().close()
-
-    return progress
-
-
-def _show(
-    bar: Any,
-    record: Mapping[str, Any],
-    run: runs.Run,
-    describe: Callable[[Mapping[str, Any]], str],
-) -> None:
-    while run.notes:
-        bar.write(f"{run.folder}: {run.notes.pop(0)}")
-    if record["event"] == "step" and not bar.disable:
-        if bar.n == 0:  # a run that goes on starts in the middle
-            bar.reset(total=bar.total)
-            bar.initial = bar.n = record["step"] - 1
-        is_due = time.time() - bar.last_print_t >= bar.mininterval or record["step"] == bar.total
-        if is_due:  # to read a loss is to wait for the GPU
-            per_s = record["n"] * (bar.format_dict["rate"] or 0.0)
-            loss, accuracy = f"{record['loss']:.3f}", f"{record['accuracy']:.2f}"
-            bar.set_postfix(loss=loss, accuracy=accuracy, per_s=f"{per_s:.0f}", refresh=False)
-            bar.update(record["step"] - bar.n)
-    elif record["event"] == "validation":
-        bar.write(
-            f"epoch {record['epoch']:.2f}, step {record['step']}: training loss "
-            f"{record['train_loss']:.4f}, accuracy {record['train_accuracy']:.4f}; "
-            f"{describe(record)}"
-        )
-        if run.config["options"].get("recipe") == "report" and "split" in run.config["options"]:
-            for name in ("first_predictions", "first_labels", "n_predicted", "n_true"):
-                bar.write(f"  {name.replace('_', ' ')} {record[name]}")
-
-
-def _figures(record: Mapping[str, Any]) -> str:
-    """A classifier's validation in words."""
-    return (
-        f"validation loss {record['loss']:.4f}, accuracy {record['accuracy']:.4f}, macro F1 "
-        f"{record['macro_f1']:.4f}, UAR {record['uar']:.4f}"
-    )
 
 
 def _catch_signals() -> list[int]:

@@ -9,7 +9,7 @@ from lib import files, packed
 from lib.errors import UserError
 from lib.spec import Spec, read_encoder_config
 from scripts import _cli
-from scripts._training import local_model
+from scripts._flags import local_model
 
 if TYPE_CHECKING:
     from lib.pretrain.features import Features, Frames

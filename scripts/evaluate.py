@@ -10,7 +10,8 @@ from lib.errors import UserError
 from lib.shapes import misfit
 from lib.study import reports
 from scripts import _cli
-from scripts._training import trained_base, training_options
+from scripts._base import trained_base
+from scripts._flags import training_options
 
 if TYPE_CHECKING:
     from lib.corpus import Corpus

@@ -9,7 +9,8 @@ from lib import files, hub
 from lib.errors import UserError
 from lib.spec import Spec, n_layers_of, read_encoder_config
 from scripts import _cli
-from scripts._training import local_model, rows_bar
+from scripts._flags import local_model
+from scripts._progress import rows_bar
 
 if TYPE_CHECKING:
     from lib.cache_key import Job

@@ -9,7 +9,9 @@ from lib.derive import derived
 from lib.errors import UserError
 from lib.spec import Spec, n_layers_of, read_spec
 from scripts import _cli
-from scripts._training import RunFlags, first_weights, make_run, trained_base
+from scripts._base import first_weights, trained_base
+from scripts._flags import RunFlags
+from scripts._training import make_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from lib import files
 from lib.derive import derived
 from lib.spec import read_spec
 from scripts import _cli
-from scripts._training import trained_base
+from scripts._base import trained_base
 
 VERSION = 1  # of what the files hold: raised, old ones are made again
 Score = Literal["gradient", "magnitude", "random"]

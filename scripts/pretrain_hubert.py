@@ -9,8 +9,8 @@ from lib.errors import UserError
 from lib.options import Training
 from lib.spec import read_encoder_config
 from scripts import _cli
+from scripts._flags import local_model
 from scripts._pretrain import Pretraining, check_name, learn
-from scripts._training import local_model
 
 if TYPE_CHECKING:
     import torch

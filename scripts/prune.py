@@ -8,7 +8,9 @@ from lib import files, runs
 from lib.derive import derived, named_heads, with_heads
 from lib.spec import Spec, read_spec
 from scripts import _cli
-from scripts._training import RunFlags, first_weights, make_run, trained_base
+from scripts._base import first_weights, trained_base
+from scripts._flags import RunFlags
+from scripts._training import make_run
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,9 @@ from lib.derive import derived
 from lib.errors import UserError
 from lib.spec import read_spec
 from scripts import _cli
-from scripts._training import RunFlags, make_run, trained_base
+from scripts._base import trained_base
+from scripts._flags import RunFlags
+from scripts._training import make_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from lib.errors import UserError
 from lib.options import Training, check
 from lib.spec import Spec, read_encoder_config
 from scripts import _cli
-from scripts._training import RunFlags, local_model, make_run
+from scripts._flags import RunFlags, local_model
+from scripts._training import make_run
 
 
 @dataclass(frozen=True, kw_only=True)
