@@ -64,4 +64,10 @@ def bench(
     run(c, "scripts.bench", **how, cases=chosen, then=flags(c))
 
 
-namespace = Collection(lint, format_code, slow, gpu, bench)
+@task
+def memory(c: Context) -> None:
+    """Prepare and train on 3000 clips and on 30,000: peak memory of both. After --: flags."""
+    run(c, "scripts.bench_memory", then=flags(c))
+
+
+namespace = Collection(lint, format_code, slow, gpu, bench, memory)

@@ -14,9 +14,12 @@ from lib.bench import cases as bench_cases
 from lib.bench import data as bench_data
 from lib.bench import flops as bench_flops
 from lib.bench import table as bench
+from lib.bench.process import peak_of
 from lib.bench.table import Measured, Target
+from lib.errors import UserError
 from lib.spec import Spec
 from scripts import bench as script
+from scripts import bench_memory
 from tasks.command import ROOT
 
 
@@ -169,11 +172,37 @@ def test_nothing_but_table_and_data_stays(made: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"repeats": 0}, {"rows": 1}, {"threads": -1}])
 def test_a_wrong_option_is_refused_in_one_line(change: dict[str, Any], tmp_path: Path) -> None:
-    from lib.errors import UserError
-
     with pytest.raises(UserError) as caught:
         script.main(replace(script.Config(out=str(tmp_path)), **change))
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_counts_what_a_command_holds_and_not_the_files_it_maps(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(80_000_000))
+    mapped = (
+        "import mmap, time; f = open('large'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)"
+    )
+    code = {
+        "held": "import time; m = bytearray(80_000_000)",
+        "mapped": f"{mapped}; sum(m[::4096])",
+    }
+    peaks = {
+        name: peak_of([sys.executable, "-c", f"{text}; time.sleep(0.5)"], folder=tmp_path)
+        for name, text in code.items()
+    }
+    assert 80e6 < peaks["held"] < 130e6
+    assert peaks["mapped"] < 50e6
+    with pytest.raises(UserError, match="failed: no"):
+        peak_of([sys.executable, "-c", "raise SystemExit('no')"], folder=tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"clips": 150}, {"clips": 0}, {"times": 0}, {"steps": 0}])
+def test_wrong_sizes_of_the_memory_benchmark_are_refused(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="--clips"):
+        bench_memory.main(replace(bench_memory.Config(out=str(tmp_path)), **change))
     assert not list(tmp_path.iterdir())
 
 

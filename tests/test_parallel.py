@@ -1,8 +1,12 @@
 """Two processes with gloo against one, by losses: each case runs in one launch of the two."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -101,6 +105,64 @@ def test_two_processes_learn_what_one_learns(
 def test_both_processes_know_the_same(case: str, by_two: list[dict[str, Any]]) -> None:
     assert by_two[0][case] == by_two[1][case]
     assert sum(by_two[0][case]["n"][:7]) == 100  # an epoch: each row once, none twice
+
+
+def on_a_terminal(command: list[str]) -> tuple[int, str]:
+    """The exit code of a command whose stderr is a terminal, and what it writes there."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 100))
+    said: list[bytes] = []
+
+    def listen() -> None:
+        try:
+            while some := os.read(ours, 65536):
+                said.append(some)
+        except OSError:  # nobody holds the other end any more
+            return
+
+    listener = threading.Thread(target=listen)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=its)
+    os.close(its)
+    listener.start()
+    process.communicate()
+    listener.join()
+    os.close(ours)
+    return process.returncode, b"".join(said).decode()
+
+
+def test_gpus_2_on_the_cpu_gives_the_run_of_one_process_and_one_progress_bar(
+    tmp_path: Path,
+) -> None:
+    from scripts import scratch_bert, train_bert
+    from tests.test_tokens import many, prepared
+
+    data = prepared(tmp_path, many(24))
+    how: dict[str, Any] = {"layers": 1, "width": 32}
+    sizes = scratch_bert.Config(data=str(data), name="m", out=str(tmp_path), **how)
+    scratch_bert.main(sizes)
+    common = {"data": str(data), "model": str(tmp_path / "m"), "dropout": 0.0, "epochs": 2.0}
+    common |= {"optimizer": "sgd", "learning_rate": 0.05, "device": "cpu", "metric": "loss"}
+    config: Any = train_bert.Config
+    one = train_bert.main(config(**common, out=str(tmp_path / "one"), batch_size=8))
+    flags = [word for name, value in common.items() for word in (_flag(name), str(value))]
+    flags += ["--out", str(tmp_path / "two"), "--batch-size", "4", "--gpus", "2"]
+    code, said = on_a_terminal([sys.executable, "-m", "scripts.train_bert", *flags])
+    assert code == 0, said
+    assert "6/6 [" in said, said
+    assert said.count("\n") == 1, f"one bar, which ends one line: {said}"
+    two = tmp_path / "two" / one.relative_to(tmp_path / "one")
+    for name in ("metrics.jsonl", "config.json", "best/model.safetensors"):
+        assert (two / name).is_file()
+    figures = [
+        [json.loads(line).get("loss") for line in (run / "metrics.jsonl").open()]
+        for run in (one, two)
+    ]
+    assert figures[1][:-1] == pytest.approx(figures[0][:-1], abs=1e-5)
+    assert len(figures[0]) == 3, "a validation an epoch, and the end"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 if __name__ == "__main__":

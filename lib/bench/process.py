@@ -1,17 +1,24 @@
 """Work measured in a process of its own, so that neither side inherits the other's memory."""
 
 import multiprocessing
+import shlex
+import subprocess
+import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from lib.bench.table import Measured
 from lib.errors import UserError
 
+LOOK_S = 0.1  # a look at all processes takes milliseconds
 # Imported once, by the server that each measurement is a fork of: imports are no part of the work,
 # and a server that has computed nothing holds no threads that a fork would lose.
 PRELOAD = [
@@ -90,24 +97,17 @@ def _work(
 def watched[Result](work: Callable[[], Result]) -> tuple[Result, int]:
     """What `work` returns, and the most memory it took in bytes, that of its children with it.
 
-    Resident memory beyond what this process held before, looked at every 20 ms. Pages that
+    Resident memory beyond what this process held before, looked at ten times a second. Pages that
     processes share count once for each, so it is an upper bound.
     """
-    import psutil  # type: ignore[import-untyped, unused-ignore]
-
-    me, done = psutil.Process(), threading.Event()
-    before = peak = me.memory_info().rss
+    me = psutil.Process()
+    before = peak = _resident(me)
+    done = threading.Event()
 
     def watch() -> None:
         nonlocal peak
-        while not done.wait(0.02):
-            total = 0
-            for process in (me, *me.children(recursive=True)):
-                try:
-                    total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            peak = max(peak, total)
+        while not done.wait(LOOK_S):
+            peak = max(peak, _resident(me))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -116,7 +116,50 @@ def watched[Result](work: Callable[[], Result]) -> tuple[Result, int]:
     finally:
         done.set()
         watcher.join()
-    return found, peak - before
+    return found, max(peak, _resident(me)) - before
+
+
+def peak_of(command: Sequence[str], *, folder: Path) -> int:
+    """The most memory in bytes that a command and its children have for themselves.
+
+    Pages of files that they only read, such as packed audio and libraries, do not count: the
+    system drops them when it needs room.
+
+    Args:
+        command: words.
+        folder: to run it in.
+
+    Raises:
+        UserError: if it fails.
+    """
+    peak = 0
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen(command, cwd=folder, stdout=told, stderr=told)
+        try:
+            watched_one = psutil.Process(process.pid)
+            while process.poll() is None:
+                peak = max(peak, _resident(watched_one, own=True))
+                time.sleep(LOOK_S)
+        finally:
+            process.kill()
+            process.wait()
+        told.seek(0)
+        last = told.read().strip().splitlines()[-1:]
+    if process.returncode:
+        raise UserError(f"{shlex.join(command[:4])} ... failed: {' '.join(last)}")
+    return peak
+
+
+def _resident(process: Any, *, own: bool = False) -> int:
+    """Resident bytes of a process and its children; `own`: without pages of files."""
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            memory = one.memory_info()
+        except psutil.NoSuchProcess:
+            continue
+        total += memory.rss - (getattr(memory, "shared", 0) if own else 0)
+    return total
 
 
 def matrix_peak(*, device: str) -> Measured:

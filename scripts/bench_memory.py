@@ -1,0 +1,92 @@
+"""Show that preparing and training on speech take no more memory on a larger corpus."""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lib import files
+from lib.errors import UserError
+from scripts import _cli
+
+ROOT = Path(__file__).resolve().parent.parent
+RENDERED = 100  # clips that are synthesised; the others are links to them
+BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Prepare and train on a corpus, and on the same corpus ten times over: peak memory of both.
+
+    The clips are generated, as long as ShEMO's. Counted is memory that the processes have for
+    themselves, imports included; pages of files that they read are not.
+    """
+
+    clips: int = 3000
+    """Of the smaller corpus, a multiple of 100; ShEMO has 3000."""
+    times: int = 10
+    """How many times larger the other one is."""
+    steps: int = 40
+    """Optimizer steps of both trainings; then they validate on a tenth of the clips."""
+    out: str = "runs/bench-memory"
+    """Folder of memory.json, and of what is made on the way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """Bytes at the most, of `clips` clips."""
+
+    clips: int
+    preparing: int
+    training: int
+
+
+def main(cfg: Config) -> tuple[Peaks, Peaks]:
+    """The peaks of both corpora, which are printed and saved as memory.json."""
+    if cfg.clips < RENDERED or cfg.clips % RENDERED or min(cfg.times, cfg.steps) < 1:
+        raise UserError("give --clips a multiple of 100, --times and --steps 1 or more")
+    from scripts import scratch_hubert
+
+    out = Path(cfg.out)
+    scratch_hubert.main(scratch_hubert.Config(name="tiny", out=out / "models"))
+    small, large = (_peaks(cfg, out, n) for n in (cfg.clips, cfg.clips * cfg.times))
+    for name in ("preparing", "training"):
+        one, other = getattr(small, name), getattr(large, name)
+        more = (other - one) / (large.clips - small.clips)
+        print(
+            f"{name}: {one / 1e6:.0f} MB with {small.clips} clips, {other / 1e6:.0f} MB with "
+            f"{large.clips}: {other / one:.2f} times as much, {more / 1000:.1f} kB a clip"
+        )
+    told = {"options": asdict(cfg), "peaks": [asdict(small), asdict(large)]}
+    files.write_json(out / "memory.json", told)
+    return small, large
+
+
+def _peaks(cfg: Config, out: Path, n_clips: int) -> Peaks:
+    from lib.bench.data import speech_files
+    from lib.bench.process import peak_of
+
+    copies, tenth = n_clips // RENDERED, RENDERED // 10
+    sizes = (RENDERED - 2 * tenth, tenth, tenth)
+    manifest = speech_files(out / f"raw-{n_clips}", sizes=sizes, copies=copies)
+    prepared = (out / "prepared" / str(n_clips)).absolute()
+    files.remove(prepared)
+    how = ["--manifest", str(manifest.absolute()), "--name", prepared.name]
+    preparing = peak_of(_python("prepare_shemo", *how, "--out", str(prepared.parent)), folder=ROOT)
+    n_train = sizes[0] * copies
+    epochs = cfg.steps * BATCH / n_train
+    how = ["--data", str(prepared), "--model", str((out / "models" / "tiny").absolute())]
+    how += ["--split", "manifest", "--augment", "none", "--epochs", f"{epochs:.6f}"]
+    how += ["--batch-size", str(BATCH), "--batch-length", "0", "--name", str(n_clips)]
+    how += ["--device", "cpu", "--force", "--out", str((out / "runs").absolute())]
+    training = peak_of(_python("train_hubert", *how), folder=ROOT)
+    found = Peaks(clips=n_clips, preparing=preparing, training=training)
+    print(f"{n_clips} clips: preparing {preparing / 1e6:.0f} MB, training {training / 1e6:.0f} MB")
+    return found
+
+
+def _python(script: str, *words: str) -> list[str]:
+    return [sys.executable, "-m", f"scripts.{script}", *words]
+
+
+if __name__ == "__main__":
+    _cli.run(main, Config)
