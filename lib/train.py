@@ -83,7 +83,7 @@ class State:
 def begin(model: nn.Module, options: Training, n_steps: int) -> State:
     """The state before the first of a run's `n_steps` optimizer steps; the model is placed."""
     device = next(model.parameters()).device
-    replica = parallel.replica(model, device)
+    replica = parallel.replica(model, device).train()
     optimizer = optim.optimizer(
         model,
         name=options.optimizer,
@@ -170,13 +170,14 @@ def _step(
     dtype: torch.dtype | None,
 ) -> Record:
     """One optimizer step over the micro-batches of `group` that count."""
-    model, scaler = state.model, state.scaler
-    state.replica.train()
+    scaler, device = state.scaler, group[0][0]["labels"].device
+    if not state.model.training:  # walking through all modules takes as long as a small head
+        state.replica.train()
     n = parallel.total_count(sum(len(batch["labels"]) for batch, counts in group if counts))
-    sums = torch.zeros(2, device=group[0][0]["labels"].device)
+    sums = torch.zeros(2, device=device)
     for turn, (batch, counts) in enumerate(group):
         # Dropout depends on where we are, not on what was drawn before: no state to save.
-        torch.manual_seed(_seed_of(options.seed, state.step, turn, parallel.rank()))
+        _seed(device, _seed_of(options.seed, state.step, turn, parallel.rank()))
         with parallel.averaged(state.replica, last=turn == len(group) - 1):
             logits = forward(state.replica, batch, dtype=dtype)
             loss = loss_fn(logits, batch["labels"]) * counts  # the sum over the micro-batch
@@ -184,7 +185,8 @@ def _step(
         right = (logits.detach().argmax(-1) == batch["labels"]).sum() * counts
         sums += torch.stack([loss.detach().float(), right.float()])
     scaler.unscale_(state.optimizer)  # a disabled scaler is a no-op: no branches here
-    norm = nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+    learning = [p for of in state.optimizer.param_groups for p in of["params"]]
+    norm = nn.utils.clip_grad_norm_(learning, options.max_grad_norm)
     total = parallel.total(sums)
     ids = [batch["ids"] for batch, counts in group if counts]
     guard = state.tally.add(total, norm, step=state.step + 1, ids=ids, scaled=scaler.is_enabled())
@@ -229,6 +231,13 @@ def _validation(state: State, validate: Callable[[], Record], options: Training)
     state.tally.start()
     state.n_seen = 0
     return record | {"seconds": time.perf_counter() - started}
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """As torch.manual_seed does, which without a GPU notes the stack of calls for one to come."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 def _seed_of(seed: int, step: int, turn: int, rank: int) -> int:
