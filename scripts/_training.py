@@ -234,17 +234,17 @@ def _train(
 def _catch_signals() -> list[int]:
     """A list that the first stop signal is put into; a second one ends the process at once.
 
-    Of several processes each hears the terminal and its launcher: that is one signal, not two.
+    A process may hear one signal twice, from the terminal or Slurm and from the recipe or launcher
+    that passes it on.
     """
     caught: list[int] = []
     first_at: list[float] = []
-    patience = ECHO_S if launch.n_launched() > 1 else 0.0
 
     def note(number: int, _: Any) -> None:
         if not caught:
             caught.append(number)
             first_at.append(time.monotonic())
-        elif time.monotonic() - first_at[0] >= patience:
+        elif time.monotonic() - first_at[0] >= ECHO_S:
             os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):

@@ -161,6 +161,22 @@ def test_gpus_2_on_the_cpu_gives_the_run_of_one_process_and_one_progress_bar(
     assert len(figures[0]) == 3, "a validation an epoch, and the end"
 
 
+@pytest.mark.parametrize(("pause", "code"), [(0.0, 0), (1.1, 138)])
+def test_a_signal_that_is_heard_twice_at_once_is_one_and_a_later_one_ends_at_once(
+    pause: float, code: int
+) -> None:
+    text = (
+        "import os, signal, time\n"
+        "from scripts._training import _catch_signals\n"
+        "caught = _catch_signals()\n"
+        f"os.kill(os.getpid(), signal.SIGUSR1); time.sleep({pause})\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "assert caught == [signal.SIGUSR1]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=False)
+    assert done.returncode == code
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
