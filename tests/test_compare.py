@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from lib import metrics, stats
+from lib import files, metrics, stats
+from lib.errors import UserError
 from lib.study import compare, results, summary
 from lib.study.results import Result
+from scripts import compare as script
+from tests.test_results import write_run
 
 NAMES = ("a", "b", "c")
 N = 240
@@ -167,3 +170,29 @@ def test_what_saw_other_rows_is_not_compared(tmp_path: Path, drawn: dict[str, np
     assert compare.with_baseline([base, fewer, later]) == []
     with pytest.raises(ValueError, match="full-s0 and x-s0 share no seed on the same test rows"):
         compare.differences(base, fewer)
+
+
+def test_pairs_of_variants_over_seeds_stand_on_a_page(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for seed, (one, other) in enumerate([("AANNAANN", "ANNNANAA"), ("AANAAANA", "NNNNAAAA")]):
+        write_run(study, other, "AANNAANN", group=0, variant="before", seed=seed)
+        write_run(study, one, "AANNAANN", group=0, variant="after", seed=seed)
+    rows = script.main(script.Config(study=str(study), pairs=("before:after",)))
+    row = next(row for row in rows if row["metric"] == "accuracy")
+    assert row["first"] == pytest.approx((4 / 8 + 4 / 8) / 2)
+    assert row["second"] == pytest.approx((8 / 8 + 6 / 8) / 2)
+    assert row["difference"] == pytest.approx(row["second"] - row["first"])
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert files.read_json(study / "compare.json")["rows"] == rows
+    assert "| before:after | accuracy | 0.5000 | 0.8750 | 0.3750 |" in (
+        study / "compare.md"
+    ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("pair", ["before", "before:nothing", "before:other"])
+def test_pairs_that_cannot_be_compared_are_one_line(tmp_path: Path, pair: str) -> None:
+    study = tmp_path / "study"
+    write_run(study, "AN", "AN", group=0, variant="before")
+    write_run(study, "AN", "AN", group=1, variant="other")
+    with pytest.raises(UserError, match="--pairs before"):
+        script.main(script.Config(study=str(study), pairs=(pair,)))
