@@ -83,18 +83,23 @@ def text_corpus(
 def sentences(n: int, *, seed: int) -> Iterator[str]:
     """`n` lines of unlabelled text of the same kind, for pretraining.
 
-    A line is a premise and, after a tab, one or two statements that it entails. No line holds a
-    premise of the validation or test split of the corpus of seed 0.
+    A line is a premise and, after a tab, either a statement that it entails about each thing it
+    tells, or the same event told again. No line holds a premise of the validation or test split of
+    the corpus of seed 0, nor of that of this seed.
     """
-    corpus = text_corpus()
-    held_out = {row[0] for split in ("validation", "test") for row in corpus[split]}
+    corpora = [text_corpus(seed=of) for of in {0, seed}]
+    held_out = {
+        row[0] for corpus in corpora for name in ("validation", "test") for row in corpus[name]
+    }
     rng = random.Random(f"sentences {seed}")
     while n > 0:
         event = _event(rng)
         premise = _premise(event, rng)
-        if premise not in held_out:
-            stated = [_hypothesis(event, "e", rng) for _ in range(rng.choice((1, 2)))]
-            yield f"{premise}\t{' '.join(stated)}"
+        kinds = rng.sample(list(event.told), len(event.told))
+        stated = " ".join(_hypothesis(event, "e", rng, kind=kind) for kind in kinds)
+        more = rng.choice((stated, _premise(event, rng)))
+        if held_out.isdisjoint((premise, more)):
+            yield f"{premise}\t{more}"
             n -= 1
 
 
@@ -164,8 +169,11 @@ def _premise(event: Event, rng: random.Random) -> str:
     return " ".join(parts)
 
 
-def _hypothesis(event: Event, label: str, rng: random.Random) -> str:
-    """A statement that the event entails (e), contradicts (c) or leaves open (n)."""
+def _hypothesis(event: Event, label: str, rng: random.Random, *, kind: str | None = None) -> str:
+    """A statement that the event entails (e), contradicts (c) or leaves open (n).
+
+    It is about something that fits the label, or about `kind`.
+    """
     negated = rng.random() < NEGATION_SHARE
     person = event.person
     if label == "n":
@@ -175,7 +183,7 @@ def _hypothesis(event: Event, label: str, rng: random.Random) -> str:
             kinds = [kind for kind in FRAMES if kind != "weather"]
     else:
         kinds = list(event.told)
-    kind = rng.choice(kinds)
+    kind = kind or rng.choice(kinds)
     negated = negated and kind != "return"
     frames = [frame for frame in FRAMES[kind] if person == event.person or "{s}" in frame]
     frame = rng.choice(frames)
