@@ -1,5 +1,7 @@
 """Units: which frame of the audio each is of, who they are learnt from, and what they say."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,35 @@ def test_only_training_clips_shape_the_clusters(
     _, clips = speech.whole(prepared)
     units.fit(clips, rows, noting, n_units=2, n_frames=10_000, seed=0)
     assert sorted(read) == rows.tolist()
+
+
+def test_no_more_clips_are_held_at_a_time_than_are_needed_whatever_the_corpus(
+    prepared: Path, tmp_path: Path
+) -> None:
+    """Frames to learn from are drawn up to a number; writing lets go of each clip."""
+    _, clips = speech.whole(prepared)
+    many = clips.take(np.tile(np.arange(len(clips)), 40))
+    held: list[weakref.ref[np.ndarray]] = []
+    most = [0, 0]
+
+    def noting(which: int) -> units_features.Features:
+        def rows(of: Any, some: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+            for row in some.tolist():
+                values = np.full((MFCC_FRAMES.count(int(of.lengths[row])), 3), float(row % 7))
+                held.append(weakref.ref(values))
+                most[which] = max(most[which], sum(ref() is not None for ref in held))
+                yield row, values
+                del values
+
+        return rows
+
+    every = np.arange(len(many))
+    means, counts = units.fit(many, every, noting(0), n_units=3, n_frames=900, seed=0)
+    assert most[0] == counts["clips_fitted"] < 70, "a chunk of 64 clips has more than enough"
+    held.clear()
+    how = {"means": means, "frames": MFCC_FRAMES, "meta": {}}
+    units.write(tmp_path / "units", many, noting(1), **how)
+    assert most[1] <= 2
 
 
 def test_units_of_a_layer_are_those_of_the_models_own_frames(
