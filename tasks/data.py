@@ -1,5 +1,6 @@
 """Recipes for data and models: fetch, prepare, make untrained ones, clean."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,30 @@ def prepared_text(c: Context, data: str, preprocess: str, *, force: bool = False
     what: dict[str, Any] = {"data": folder, "preprocess": preprocess, "name": name}
     run(c, "scripts.prepare_text", **what, force=force)
     return f"data/prepared/{name}"
+
+
+def is_labelled(data: str) -> bool:
+    """Whether speech has labels: a manifest, ShEMO's folders, or what was prepared of such."""
+    folder = ROOT / here(data)
+    if (folder / "meta.json").is_file():
+        return bool(json.loads((folder / "meta.json").read_text(encoding="utf-8")).get("labels"))
+    return here(data) == SHEMO or folder.is_file() or any(folder.glob("[fF]emale*"))
+
+
+def prepared_audio(c: Context, data: str, *, force: bool = False) -> str:
+    """Pack recordings without labels if needed; the prepared folder."""
+    folder = here(data)
+    if (ROOT / folder / "meta.json").is_file():
+        return folder
+    name = Path(folder).name
+    run(c, "scripts.prepare_audio", data=folder, name=name, force=force)
+    return f"data/prepared/{name}"
+
+
+def emobox_of(data: str) -> str:
+    """The folder with EmoBox's list beside speech; a prepared folder holds none: then ShEMO's."""
+    folder = here(data)
+    return f"{folder if (ROOT / folder / 'emobox').is_dir() else SHEMO}/emobox"
 
 
 def prepared_speech(c: Context, data: str, *, force: bool = False) -> str:

@@ -10,12 +10,19 @@ from tasks.studies import study
 
 # Encoders this small need higher rates and more passes than those of real size.
 LINES, CLIPS = 6000, 1200
-LEARN_TEXT = {"epochs": 5, "learning_rate": 3e-3, "mask_share": 0.3, "max_length": 64}
-LEARN_SPEECH = {"epochs": 8, "learning_rate": 1e-3, "batch_size": 16}
+LEARN_TEXT = {"epochs": 5, "learning_rate": 3e-3, "mask_share": 0.25, "max_length": 64}
 UNITS = 50
+# At 25 frames a second five of them are the 200 ms that HuBERT hides at once.
+LEARN_SPEECH = {
+    "epochs": 5,
+    "learning_rate": 2e-3,
+    "batch_size": 16,
+    "mask_span": 5,
+    "seen_share": 0.3,
+}
 TEXT = {"epochs": 4, "learning_rate": 1e-3, "batch_size": 32, "pooling": "max"}
 SPEECH = {
-    "epochs": 8,
+    "epochs": 5,
     "learning_rate": 1.5e-3,
     "batch_size": 16,
     "features": "trainable",

@@ -8,13 +8,15 @@ from typing import Any
 from invoke import Context, Exit, task
 
 from lib import hub, runs
-from tasks.command import ROOT, flags, here, line, perform, places, run
-from tasks.data import FARSTAIL, SHEMO, local_model, prepared_speech, prepared_text
+from tasks.command import flags, line, perform, places, run
+from tasks.data import FARSTAIL, SHEMO, emobox_of, local_model, prepared_speech, prepared_text
 
 # The defaults of bare `invoke bert-all` and `invoke hubert-all`; README has them in tables.
 PREPROCESS = {"default": "none", "report": "full"}
 AUGMENT = {"default": "default", "report": "report"}
 SPLIT = {"default": "speaker", "report": "report"}
+LABELS = ("filename", "transcript", "agree")
+PROTOCOLS = ("speaker", "report", "emobox", "manifest")
 FREEZE, KEEP, PRUNE = 0.75, 0.5, 0.4
 
 HELP = {
@@ -192,15 +194,14 @@ def speech_recipe(name: str, doc: str, *, variants: bool) -> Any:
         check_choice("recipe", recipe, SPLIT)
         protocol = split or SPLIT[recipe]
         variants_of_clips = augment or AUGMENT[recipe]
-        check_choice("labels", labels, ("filename", "transcript", "agree"))
-        check_choice("split", protocol, ("speaker", "report", "emobox", "manifest"))
+        check_choice("labels", labels, LABELS)
+        check_choice("split", protocol, PROTOCOLS)
         check_choice("augment", variants_of_clips, ("none", "default", "report"))
         numbers = fold_numbers(folds, protocol)
         prepared = prepared_speech(c, data)
         part: dict[str, Any] = {"labels": labels, "split": protocol}
         if protocol == "emobox":
-            raw = here(data)  # a prepared folder holds no list: then that of ShEMO's own
-            part["emobox"] = f"{raw if (ROOT / raw / 'emobox').is_dir() else SHEMO}/emobox"
+            part["emobox"] = emobox_of(data)
         parts = [part | {"fold": fold} for fold in numbers]
         encoder = local_model(c, model, revision)
         if variants_of_clips == "report":
@@ -265,36 +266,3 @@ hubert_all = speech_recipe(
     "The same five variants of a speech encoder, one table.",
     variants=True,
 )
-
-# Models that know nothing yet need higher rates and more passes than pretrained ones.
-DEMO_TEXT = {"epochs": 6, "learning_rate": 1e-3, "batch_size": 32}
-DEMO_SPEECH = {
-    "epochs": 8,
-    "learning_rate": 1.5e-3,
-    "batch_size": 16,
-    "features": "trainable",
-    "pooling": "max",
-    "head": "linear",
-    "mask_time": 0,
-    "augment": "none",
-}
-
-
-@task(help={"force": "make everything again, as after an update of the project"})
-def demo(c: Context, force: bool = False) -> None:
-    """Both studies on generated corpora, in minutes on a laptop: a sample, not a result."""
-    how: dict[str, Any] = {"name": "demo", "recipe": "default", "seeds": 1, "variants": True}
-    run(c, "scripts.sample", out="data/raw/sample")
-    text = prepared_text(c, str(ROOT / "data/raw/sample"), "none", force=force)
-    tiny: dict[str, Any] = {"name": "tiny-bert", "layers": 4, "width": 64}
-    run(c, "scripts.scratch_bert", data=text, **tiny, force=force)
-    options = {"data": text, "model": "data/models/tiny-bert", **DEMO_TEXT}
-    study(c, "bert", parts=[{}], options=options, device="cpu", force=force, **how)
-
-    run(c, "scripts.sample_speech", out="data/raw/sample-speech")
-    speech = prepared_speech(c, str(ROOT / "data/raw/sample-speech"), force=force)
-    tiny = {"name": "tiny-hubert", "layers": 4, "width": 64}
-    run(c, "scripts.scratch_hubert", **tiny, force=force)
-    options = {"data": speech, "model": "data/models/tiny-hubert", **DEMO_SPEECH}
-    part: dict[str, Any] = {"labels": "filename", "split": "speaker", "fold": 1}
-    study(c, "hubert", parts=[part], options=options, device="cpu", force=force, **how)

@@ -13,7 +13,7 @@ from lib import hub, runs
 from lib.spec import read_spec
 from tasks import command
 from tasks.command import ROOT, flags, here
-from tasks.data import FARSTAIL, SHEMO, local_model, prepared_speech, prepared_text
+from tasks.data import FARSTAIL, SHEMO, emobox_of, local_model, prepared_speech, prepared_text
 from tasks.studies import HELP, PREPROCESS, SPLIT, check_choice
 
 WAYS = {"keep": "kept", "freeze": "frozen", "probe": "read by a probe"}
@@ -354,7 +354,7 @@ def leak(
         command.run(c, "scripts.leak", data=prepared, force=force, then=flags(c))
         return
     prepared = prepared_speech(c, corpus)
-    emobox = f"{corpus if (ROOT / corpus / 'emobox').is_dir() else SHEMO}/emobox"
+    emobox = emobox_of(corpus)
     told = {"labels": labels, "emobox": emobox if (ROOT / emobox).is_dir() else None}
     command.run(c, "scripts.leak", data=prepared, **told, force=force, then=flags(c))
 

@@ -12,7 +12,7 @@ from invoke import Config, Context, Exit
 
 from lib import hub
 from scripts import _cli
-from tasks import data, studies
+from tasks import data, demo, pretrain, studies
 from tasks.command import ROOT, here
 
 
@@ -39,7 +39,25 @@ RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
     "hubert, emobox": (studies.hubert, {"split": "emobox", "model": "."}),
     "hubert-all": (studies.hubert_all, {"data": __file__}),
     "hubert-all, report": (studies.hubert_all, {"recipe": "report", "model": "."}),
-    "demo": (studies.demo, {}),
+    "demo": (demo.demo, {}),
+    "pretrain.hubert": (pretrain.hubert, {}),
+    "pretrain.hubert, all options": (
+        pretrain.hubert,
+        EVERY
+        | {"seeds": None, "data": __file__, "name": "new", "units": "50,100", "iterations": 3}
+        | {"layer": "2", "again_from": "last", "split": "emobox", "labels": "agree"},
+    ),
+    "pretrain.hubert, no labels": (pretrain.hubert, {"data": "lib", "model": "."}),
+    "pretrain.bert": (pretrain.bert, {}),
+    "pretrain.bert, all options": (
+        pretrain.bert,
+        EVERY | {"seeds": None, "data": __file__, "name": "new", "preprocess": "full"},
+    ),
+    "pretrain.compare": (pretrain.compare, {"before": ".", "after": "lib", "seeds": 2}),
+    "pretrain.compare, speech": (
+        pretrain.compare,
+        {"before": ".", "after": "lib", "kind": "hubert", "fold": 2, "epochs": "1", "force": True},
+    ),
     "farstail": (data.farstail, {"force": True, "url": "http://localhost"}),
     "shemo": (data.shemo, {"force": True}),
     "model": (data.model, {"revision": "abc", "out": "x", "force": True}),
@@ -54,7 +72,7 @@ RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_command_of_every_recipe_is_accepted_by_its_script(name: str) -> None:
     recipe, options = RECIPES[name]
-    found = commands(recipe, **options)
+    found = commands(recipe, **{k: v for k, v in options.items() if v is not None})
     assert found
     for module, *argv in found:
         script = importlib.import_module(module)
@@ -94,6 +112,42 @@ def test_the_reports_speech_recipe_has_its_split_and_its_augmentation() -> None:
     assert augment[augment.index("--split") + 1 :][0] == "report"
     (evaluate,) = [line for line in found if line[0] == "scripts.evaluate"]
     assert "runs/hubert/shemo/full-s0" in evaluate, "no fold in the name where there are none"
+
+
+def test_a_second_iteration_has_units_of_the_first_ones_model_and_starts_as_told() -> None:
+    for again_from, start in (("start", "."), ("last", "data/models/x-1")):
+        found = commands(
+            pretrain.hubert, data="lib", model=".", name="x", iterations=2, again_from=again_from
+        )
+        names = [line[0].removeprefix("scripts.") for line in found]
+        learnt = ["cluster_units", "pretrain_hubert"]
+        assert names == ["prepare_audio", *learnt, *learnt]
+        made = [dict(itertools.pairwise(line)) for line in found[1:]]
+        assert [of["--name"] for of in made[1::2]] == ["x-1", "x"]
+        assert "--model" not in made[0]
+        assert (made[2]["--model"], made[3]["--model"]) == ("data/models/x-1", start)
+        assert [of["--units"] for of in made[1::2]] == [made[0]["--name"], made[2]["--name"]]
+        assert made[0]["--split"] == made[2]["--split"] == "all"
+
+
+def test_units_learnt_from_other_clips_have_other_names() -> None:
+    names = set()
+    for options in ({}, {"fold": 2}, {"labels": "agree"}, {"split": "report"}, {"units": "50"}):
+        found = commands(pretrain.hubert, model=".", **options)
+        (line,) = [line for line in found if line[0] == "scripts.cluster_units"]
+        names.add(line[line.index("--name") + 1])
+    assert len(names) == 5
+
+
+def test_two_encoders_are_compared_under_equal_options_whole_and_frozen() -> None:
+    found = commands(pretrain.compare, before=".", after="lib", seeds=2, remainder="--pooling max")
+    trained = [line for line in found if line[0] == "scripts.train_bert"]
+    assert len(trained) == 4
+    for first, second in itertools.batched(trained, 2):
+        assert set(first) ^ set(second) == {".", "lib", "before", "after"}
+        assert first[-2:] == ["--pooling", "max"]
+    assert found[-2][0] == "scripts.evaluate"
+    assert len([word for word in found[-2] if word.startswith("runs/bert/pretrained/")]) == 8
 
 
 def test_flags_after_two_dashes_reach_the_training_script_and_win() -> None:
@@ -136,6 +190,14 @@ def test_paths_are_those_of_the_caller_and_the_command_runs_in_the_project(
         (studies.hubert, {"folds": "1,6"}),
         (studies.hubert, {"split": "report", "folds": "2"}),
         (studies.hubert, {"split": "other"}),
+        (pretrain.hubert, {"units": "100,500"}),
+        (pretrain.hubert, {"units": "many"}),
+        (pretrain.hubert, {"iterations": 0}),
+        (pretrain.hubert, {"again_from": "other"}),
+        (pretrain.hubert, {"split": "all", "fold": 2}),
+        (pretrain.bert, {"preprocess": "other"}),
+        (pretrain.compare, {"before": ".", "after": ".", "split": "all", "kind": "hubert"}),
+        (pretrain.compare, {"before": ".", "after": ".", "seeds": 0}),
     ],
 )
 def test_a_wrong_option_of_a_recipe_is_one_line_with_exit_code_2(
