@@ -38,7 +38,7 @@ SHAPE = {
     "script": str,
     "options": {"variant?": str, "seed?": int, "data?": str, "model?": str, "split?": str},
     "change": dict,
-    "inputs": {str: str},
+    "inputs": {"data": str, "model?": str, "base?": str},
 }
 
 

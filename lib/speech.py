@@ -207,7 +207,10 @@ def parts(folder: Path, options: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.Se
         fold=options["fold"],
         emobox=emobox,
     )
-    return manifest, split, splits.labels(manifest, version)
+    labels, known = splits.labels(manifest, version), packed.read_meta(folder)["labels"]
+    if unknown := sorted(set(labels.dropna()) - set(known)):
+        raise UserError(f"{folder}: {unknown[0]!r} is none of its labels, {known}")
+    return manifest, split, labels
 
 
 def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:
@@ -222,9 +225,6 @@ def load(folder: Path, options: Mapping[str, Any]) -> dict[str, SpeechSplit]:
     """
     meta = packed.read_meta(folder)
     manifest, split_of, of_clip = parts(folder, options)
-    unknown = sorted(set(of_clip.dropna()) - set(meta["labels"]))
-    if unknown:
-        raise UserError(f"{folder}: {unknown[0]!r} is none of its labels, {meta['labels']}")
     numbers = of_clip.map({label: number for number, label in enumerate(meta["labels"])})
     audio = packed.open_packed(folder, manifest)
     found = {}

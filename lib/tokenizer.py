@@ -51,6 +51,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         _ = tokenizer.unk_token_id  # of one that is not in the vocabulary it would never return
+        tokenizer(["a"], verbose=False)  # what is wrong with its settings shows when it works
         return tokenizer
     except Exception as error:  # a damaged file can raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -378,7 +378,7 @@ def fitted(
     """The records of a run, resumed if it is there, stopped after some."""
     spec = Spec(encoder=read_encoder_config(model), labels=LABELS, **FIRST_TWO)
     corpus = Corpus("toy", LABELS, text_splits(), False, None, "", None)
-    config = runs.configuration(script="test", options={}, inputs={}, device="cpu")
+    config = runs.configuration(script="test", options={}, inputs={"data": ""}, device="cpu")
     caching = Caching(mode=mode, folder=folder.parent / "cache")
     records: list[dict[str, Any]] = []
 

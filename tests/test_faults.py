@@ -112,7 +112,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 
 
 def test_a_second_process_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
-    config = runs.configuration(script="test", options={}, inputs={}, device="cpu")
+    config = runs.configuration(script="test", options={}, inputs={"data": ""}, device="cpu")
     with runs.opened(tmp_path / "run", config) as run:
         runs.begin(run)
         _save(run.checkpoints, 3)

@@ -101,7 +101,10 @@ def test_parts_that_were_done_twice_count_once_in_the_training_time(tmp_path: Pa
     assert runs.train_seconds(tmp_path) == 6
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"options": 3}', '"x"'])
+NO_DATA = '{"script": "s", "options": {}, "change": {}, "inputs": {"model": "x"}}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"options": 3}', '"x"', NO_DATA])
 def test_a_damaged_config_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json"):

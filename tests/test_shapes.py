@@ -79,7 +79,7 @@ def test_metrics_shorter_than_at_the_checkpoint_are_refused(tmp_path: Path) -> N
 
 
 def test_what_a_killed_writer_left_is_swept_when_a_run_goes_on(tmp_path: Path) -> None:
-    config = runs.configuration(script="test", options={}, inputs={}, device="cpu")
+    config = runs.configuration(script="test", options={}, inputs={"data": ""}, device="cpu")
     run = runs.Run(tmp_path / "run", config, new=True, trained=False)
     runs.begin(run)
     left = (run.checkpoints / ".step-6.ab12_def", run.folder / ".best.qykfmetz")

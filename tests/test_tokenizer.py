@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lib.errors import UserError
 from lib.tokenizer import load_tokenizer
 
 TEXTS = (
@@ -75,3 +76,9 @@ def test_a_model_that_kept_case_and_accents_keeps_them(tmp_path: Path) -> None:
     accents = {"do_lower_case": True, "strip_accents": False}
     marked = load_tokenizer(folder(tmp_path / "marked", accents))
     assert words(marked, "آب مؤسسه ParsBERT") == ["آب", "مؤسسه", "parsbert"]
+
+
+def test_a_tokenizer_that_fails_when_it_works_is_one_line(tmp_path: Path) -> None:
+    place = folder(tmp_path / "odd", {"model_max_length": "BertTokenizer"})
+    with pytest.raises(UserError, match="cannot be read"):
+        load_tokenizer(place)

@@ -51,7 +51,7 @@ def run(
     options: Training,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
-    config = runs.configuration(script="test", options={}, inputs={}, device="cpu")
+    config = runs.configuration(script="test", options={}, inputs={"data": ""}, device="cpu")
     records = []
     with runs.opened(folder, config, resume=folder.exists()) as opened:
         device = torch.device("cpu")

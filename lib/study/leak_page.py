@@ -68,7 +68,8 @@ def draw(path: Path, found: Mapping[str, Any], name: str) -> None:
     """
     rows = found["gives_away"]
     splits = list(dict.fromkeys(row["split"] for row in rows))
-    names = [n for n in dict.fromkeys(row["from"] for row in rows) if n != "majority"]
+    known = {row["from"] for row in rows} - {"majority"}
+    names = [name for name in MEANS if name in known]
     figure, axes_of = panels(len(splits), height=1.5 + 0.42 * len(names), share_y=True)
     figure.set_figwidth(max(6.0, 2.9 * len(splits)))
     for axes, split in zip(axes_of, splits, strict=True):
