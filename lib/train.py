@@ -149,6 +149,7 @@ def steps(
             record = _step(state, group, loss_fn=loss_fn, options=options, dtype=dtype)
             if device.type == "cpu" or state.step % LOOK_EVERY == 0:
                 state.tally.refuse_not_finite()
+                _refuse_no_scale(state)
             yield {"event": "step", "epoch": whole.epochs(state.step)} | record
             if due():
                 yield validated()
@@ -201,6 +202,20 @@ def _step(
     # Of a GPU they stay there, until somebody asks.
     loss, right = (value / max(1, n) for value in (total if total.is_cuda else total.tolist()))
     return {"step": state.step, "n": n, "loss": loss, "accuracy": right}
+
+
+def _refuse_no_scale(state: State) -> None:
+    """Refuse to go on skipping steps whose gradients no scale brings into fp16's range.
+
+    Raises:
+        UserError: if they overflowed unscaled; nothing was updated by them.
+    """
+    if state.scaler.is_enabled() and state.scaler.get_scale() < 1:
+        raise parallel.failure(
+            f"gradients are not finite in fp16, however they are scaled, before step "
+            f"{state.step + 1}; those steps were left out: take --amp bf16 or off, or lower "
+            "--learning-rate"
+        )
 
 
 def stopped_early(state: State, options: Training) -> bool:
