@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ def run[Config](
         config: a dataclass; its fields are the options, its attribute docstrings their help.
         recipes: named sets of defaults, chosen by `--recipe`; a flag overrides its default.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see scripts/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if launch.rank() > 0:  # of several processes the first one speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:

@@ -104,8 +104,7 @@ def _script(words: list[str], slot: Slot, output: Connection | None) -> None:
     """In the fork: be what `python -m WORDS` would be."""
     os.setpgrp()  # a terminal's Ctrl-C comes from the recipe, and so once
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(number, signal.SIG_DFL)  # until the script itself listens
     if output is not None:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)

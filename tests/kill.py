@@ -5,7 +5,8 @@
 Each trial starts a training in a process of its own (a fork of this one, which has imported all
 that takes long), sends it a signal at a moment drawn from its seed, or just when a checkpoint is
 being written, resumes it, perhaps to kill it again, and compares the bytes of metrics.jsonl,
-best/model.safetensors and predictions.csv with those of a training that nobody disturbed.
+best/model.safetensors and predictions.csv (of learning without labels, the model folder it makes)
+with those of a training that nobody disturbed.
 """
 
 import argparse
@@ -23,9 +24,13 @@ from random import Random
 
 from scripts import _fuzz_world as world
 
-COMPARED = ("metrics.jsonl", "best/model.safetensors", "predictions.csv")
+COMPARED = ("metrics.jsonl", "best/model.safetensors")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-COMMON = ("--device", "cpu", "--batch-size", "2", "--learning-rate", "1e-3", "--eval-every", "3")
+SAVED = ("--save-every", "2")
+COMMON = (
+    *("--device", "cpu", "--batch-size", "2", "--learning-rate", "1e-3", "--eval-every", "3"),
+    *SAVED,
+)
 TEXT = (
     *("--data", "prepared/text", "--model", "models/bert", "--max-length", "24", "--name", "k"),
     *("--epochs", "9", *COMMON),
@@ -39,17 +44,30 @@ BASE = {"bert": "runs/bert/k/full-s0", "hubert": "runs/hubert/k/full-s0"}
 
 @dataclass(frozen=True)
 class Job:
-    """A training: its script, its command line without --resume, and the folder it makes."""
+    """A training: its script, its command line without --resume, and the folder it makes.
+
+    Attributes:
+        model: the model folder that it makes beside, of learning without labels.
+    """
 
     script: str
     argv: tuple[str, ...]
     folder: str
+    model: str | None = None
 
 
 def study(kind: str, script: str, variant: str, *argv: str) -> Job:
     """A training that goes on from the base run of its kind."""
-    flags = ("--run", BASE[kind], "--variant", variant, "--device", "cpu", *argv)
+    flags = ("--run", BASE[kind], "--variant", variant, "--device", "cpu", *SAVED, *argv)
     return Job(script, (*flags, "--cache-folder", "cache"), f"runs/{kind}/k/{variant}-s0")
+
+
+def pretraining(kind: str, *argv: str) -> Job:
+    """A training without labels."""
+    name = f"pretrained-{kind}"
+    flags = ("--name", name, "--model", f"models/{kind}", "--out", "models", *COMMON)
+    where = f"runs/pretrain/{name}/{kind}-s0"
+    return Job(f"pretrain_{kind}", (*flags, *argv), where, f"models/{name}")
 
 
 JOBS = {
@@ -79,6 +97,21 @@ JOBS = {
         (*SPEECH, "--variant", "parts", "--accumulation", "2"),
         "runs/hubert/k/parts-s0",
     ),
+    "bert retrain": Job(
+        "retrain", ("--run", BASE["bert"], "--seed", "1", "--device", "cpu"), "runs/bert/k/full-s1"
+    ),
+    "hubert retrain": Job(
+        "retrain",
+        ("--run", BASE["hubert"], "--seed", "1", "--device", "cpu", *SAVED),
+        "runs/hubert/k/full-s1",
+    ),
+    "hubert report": Job(
+        "train_hubert",
+        (*SPEECH, "--recipe", "report", "--augment", "none", "--variant", "report"),
+        "runs/hubert/k/report-s0",
+    ),
+    "pretrain bert": pretraining("bert", "--data", "prepared/text", "--epochs", "6"),
+    "pretrain hubert": pretraining("hubert", "--data", "prepared/speech", "--epochs", "8"),
 }
 
 
@@ -93,6 +126,7 @@ def start(script: str, argv: tuple[str, ...], log: Path) -> int:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as `python -m scripts.NAME` begins
         world.run_script(script, argv)
         code = 0
     except SystemExit as ended:
@@ -138,7 +172,8 @@ def trial(job: Job, reference: Path, draw: Random, seconds: float, log: Path) ->
         AssertionError: if it cannot be resumed, or ends otherwise than the reference.
     """
     folder = Path(job.folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    for made in (folder, Path(job.model or folder)):
+        shutil.rmtree(made, ignore_errors=True)
     hits = []
     for _ in range(draw.choice((1, 1, 2, 3))):
         pid = start(job.script, (*job.argv, "--resume"), log)
@@ -153,14 +188,22 @@ def trial(job: Job, reference: Path, draw: Random, seconds: float, log: Path) ->
             raise AssertionError(f"after {name}: exit code {code}\n{said}")
         hits.append(f"{name} {moment if begun else 'before it began'}{', done' * (code == 0)}")
     finish(job.script, (*job.argv, "--resume"), log)
-    finish("evaluate", ("--runs", job.folder, "--device", "cpu"), log)
-    for name in COMPARED:
-        if (folder / name).read_bytes() != (reference / name).read_bytes():
-            raise AssertionError(f"{job.folder}: {name} is another after {', '.join(hits)}")
+    for path in outcome(job, log):
+        if path.read_bytes() != (reference / path).read_bytes():
+            raise AssertionError(f"{path} is another after {', '.join(hits)}")
     left = [path for path in folder.rglob(".*") if path.is_dir()]
     if left:
         raise AssertionError(f"{left[0]} was left behind after {', '.join(hits)}")
     return hits
+
+
+def outcome(job: Job, log: Path) -> list[Path]:
+    """The files of a training that has ended, its evaluation's too, that are to be compared."""
+    found = [Path(job.folder, name) for name in COMPARED]
+    if job.model:
+        return [*found, Path(job.model, "model.safetensors")]
+    finish("evaluate", ("--runs", job.folder, "--device", "cpu"), log)
+    return [*found, Path(job.folder, "predictions.csv")]
 
 
 def undisturbed(place: Path, jobs: dict[str, Job]) -> dict[str, tuple[Path, float]]:
@@ -174,9 +217,10 @@ def undisturbed(place: Path, jobs: dict[str, Job]) -> dict[str, tuple[Path, floa
         started = time.monotonic()
         finish(job.script, job.argv, log)
         seconds = time.monotonic() - started
-        finish("evaluate", ("--runs", job.folder, "--device", "cpu"), log)
         kept = place / f"reference-{number}"
-        shutil.copytree(job.folder, kept)
+        for path in outcome(job, log):
+            (kept / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept / path)
         found[name] = kept, seconds
     return found
 
@@ -196,6 +240,9 @@ def main() -> int:
         place = Path(name)
         world.build(place, runs=False)
         os.chdir(place)
+        units = ("--data", "prepared/speech", "--split", "manifest", "--units", "4")
+        if any(job.script == "pretrain_hubert" for job in jobs.values()):
+            finish("cluster_units", units, place / "log")
         references = undisturbed(place, jobs)
         for number in range(told.n):
             job_name = list(jobs)[number % len(jobs)]
