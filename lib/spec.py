@@ -189,6 +189,11 @@ def check_encoder(config: Any, path: Path) -> None:
         limit = 1.0 if name.endswith(("dropout", "_prob")) else math.inf
         if isinstance(value, float) and not (value <= limit and abs(value) < math.inf):
             raise UserError(f"{path} is of no model: its {name} is {value!r:.40}")
+    padding = None if family.feature_encoder else config.get("pad_token_id")
+    if padding is not None and (
+        type(padding) is not int or not 0 <= padding < config.get("vocab_size", SIZES["vocab_size"])
+    ):
+        raise UserError(f"{path} is of no model: its pad_token_id is {padding!r:.40}")
     for name in ("quantization_config", "auto_map"):
         if config.get(name):
             raise UserError(f"{path} has {name}, which is not supported; take another model")

@@ -71,7 +71,7 @@ class State:
                 index, _, name = rest.partition(".")
                 slots.setdefault(int(index), {})[name] = value
         for group, saved in zip(whole["param_groups"], numbers["groups"], strict=True):
-            group.update(saved)
+            group |= {name: saved[name] for name in ("lr", "initial_lr")}  # the rest is told anew
         self.optimizer.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
         self.scheduler.load_state_dict(numbers["scheduler"])
         self.scaler.load_state_dict(numbers["scaler"])

@@ -1,7 +1,9 @@
 """The shapes of JSON files, and what is said of files of other shapes."""
 
+import contextlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as some
 
 from lib import checkpoints, files, runs
 from lib.errors import UserError
+from lib.markdown import escape
 from lib.shapes import Whole, misfit
 from lib.study import reports
 
@@ -104,6 +107,46 @@ def test_an_encoder_config_with_impossible_values_is_refused(tmp_path: Path) -> 
             check_encoder(config | {name: math.inf}, tmp_path / "config.json")
     with pytest.raises(UserError, match="it knows no 'gel'"):
         empty_encoder(config | {"hidden_act": "gel"})
+
+
+FIELDS = {
+    **{"model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 1, "conv_stride": [5]},
+    **{"num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 9, "conv_kernel": [10]},
+    **{"conv_dim": [8], "pad_token_id": 0, "hidden_act": "gelu", "layer_norm_eps": 1e-5},
+    **{"num_conv_pos_embedding_groups": 4, "num_conv_pos_embeddings": 8, "auto_map": None},
+}
+
+
+@given(kind=some.sampled_from(["bert", "hubert", "roberta", "wavlm"]), changed=some.data())
+def test_whatever_a_models_config_holds_is_taken_or_refused_in_one_line(
+    kind: str, changed: some.DataObject
+) -> None:
+    from lib.spec import check_encoder
+
+    config: Any = FIELDS | {"model_type": kind}
+    for name in changed.draw(some.lists(some.sampled_from(list(FIELDS)), min_size=1, max_size=3)):
+        config = config | {name: changed.draw(JSON)}
+    with contextlib.suppress(UserError):
+        check_encoder(config, Path("config.json"))
+
+
+def test_a_models_padding_must_be_in_its_vocabulary(tmp_path: Path) -> None:
+    from lib.spec import check_encoder
+
+    config = {name: value for name, value in FIELDS.items() if "conv" not in name}
+    config["model_type"] = "bert"
+    check_encoder(config, tmp_path)
+    for value in (-1, 9, 0.5, "0"):
+        with pytest.raises(UserError, match="its pad_token_id is"):
+            check_encoder(config | {"pad_token_id": value}, tmp_path)
+
+
+@given(some.text())
+def test_an_escaped_text_begins_no_table_tag_link_or_code(text: str) -> None:
+    shown = escape(f"a{text}")
+    assert "\n" not in shown
+    assert "<" not in shown
+    assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]|`]", shown)
 
 
 def test_a_clip_name_that_is_no_text_is_refused(tmp_path: Path) -> None:

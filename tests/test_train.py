@@ -327,3 +327,17 @@ def test_a_checkpoint_holds_everything_that_changes(toy_spec: Spec, toy_model: P
     assert json.loads(json.dumps(fresh.numbers())) == numbers
     assert fresh.tensors().keys() == tensors.keys()
     assert all(torch.equal(fresh.tensors()[name], value) for name, value in tensors.items())
+
+
+def test_of_an_optimizer_a_checkpoint_tells_the_rates_alone(
+    toy_spec: Spec, toy_model: Path
+) -> None:
+    state = train.begin(surgery.build(toy_spec, model=toy_model), OPTIONS, 4)
+    tensors, numbers = state.tensors(), state.numbers()
+    usual = [dict(group) for group in state.optimizer.param_groups]
+    for group in numbers["groups"]:
+        group |= {"amsgrad": True, "eps": 5.0, "lr": 0.125}
+    state.restore(tensors, numbers)
+    for group, before in zip(state.optimizer.param_groups, usual, strict=True):
+        assert group["lr"] == 0.125
+        assert (group["amsgrad"], group["eps"]) == (before["amsgrad"], before["eps"])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lib.figures import COLORS, SAMPLE, panels, save
+from lib.markdown import escape
 from lib.study.page import markdown
 
 SHOWN = 25  # near-duplicates on the page
@@ -32,7 +33,7 @@ def page(found: Mapping[str, Any], name: str, picture: str) -> str:
         name: of the corpus.
         picture: file name of the picture beside it.
     """
-    parts = [f"# {_plain(name)}: what its splits give away\n"]
+    parts = [f"# {escape(name)}: what its splits give away\n"]
     parts += [f"**{SAMPLE}**\n"] if found["sample"] else []
     parts += [
         "Test accuracy that is reached without what the task is about, fitted on the training "
@@ -42,7 +43,7 @@ def page(found: Mapping[str, Any], name: str, picture: str) -> str:
     ]
     names = dict.fromkeys(row["from"] for row in found["gives_away"])
     parts += ["\n".join(f"- {name}: {MEANS[name]}" for name in names if name in MEANS) + "\n"]
-    parts += [f"- no {reason}\n" for reason in found["left_out"]]
+    parts += [f"- no {escape(reason)}\n" for reason in found["left_out"]]
     parts += [f"![What splits give away]({picture})\n", "## Near-duplicates across splits\n"]
     near = found["near"]
     told = ", ".join(f"{what} {least:g}" for what, least in found["thresholds"].items())
@@ -119,10 +120,6 @@ def nearest_first(
             row[f"{key}text"] = columns[text][at]
         found.append(row)
     return found
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("<", "&lt;").split())
 
 
 def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from lib.markdown import escape
 from lib.study.compare import ALPHA, NOT_SHOWN
 from lib.study.reference import HUBERT_CLASSES, HUBERT_TEST, PUBLISHED_ON
 from lib.study.results import POOLED, Result, units
@@ -31,7 +32,7 @@ def page(
         compared: variants against the baseline, as lib.study.compare gives them.
         suffix: of the pictures' names.
     """
-    parts = [f"# {study.parent.name}: {study.name}\n"]
+    parts = [f"# {study.parent.name}: {escape(study.name)}\n"]
     parts += [f"**{note}**\n" for note in notes(study, found)]
     parts += ["Test split; intervals are 95 %, resampling groups (premises or speakers).\n"]
     if any(result.fold == POOLED for result in found):
@@ -118,10 +119,7 @@ def markdown(table: pd.DataFrame) -> str:
             return ""
         if isinstance(value, float):
             return f"{value:.1f}" if abs(value) >= 100 else f"{value:.4f}"
-        text = f"{value:,}" if isinstance(value, int) else str(value)
-        for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
-            text = text.replace(character, escaped)
-        return text
+        return escape(f"{value:,}" if isinstance(value, int) else str(value))
 
     lines = [[cell(str(name)) for name in table.columns], ["---"] * len(table.columns)]
     lines += [[cell(value) for value in record] for record in table.astype(object).values.tolist()]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lib import files
 from lib.figures import SAMPLE
+from lib.markdown import escape
 from lib.study import reports, sweep_figures
 from lib.study.page import markdown
 from lib.study.sweep import METRICS, Point
@@ -106,7 +107,7 @@ def _page(
             shown |= {f"{name} low": row[f"test_{name}_low"]}
             shown |= {f"{name} high": row[f"test_{name}_high"]}
         tested.append(shown | {"n": row["test_n"]})
-    parts = [f"# {study.parent.name}: {study.name}\n", *(f"{note}\n" for note in notes)]
+    parts = [f"# {study.parent.name}: {escape(study.name)}\n", *(f"{note}\n" for note in notes)]
     parts += ["## The chosen, on the test split\n", markdown(pd.DataFrame(tested).astype(object))]
     parts += ["## All, on the validation split\n", markdown(pd.DataFrame(of_all).astype(object))]
     parts += [f"![curve](figures/{picture})\n"]
@@ -144,7 +145,7 @@ def _notes(
         if run not in chosen and "test" in reports.read(run)["evaluated"]
     ]
     if others:
-        names = ", ".join(dict.fromkeys(others))
+        names = escape(", ".join(dict.fromkeys(others)))
         notes += [f"Not chosen here, but evaluated on test before: {names}."]
     return notes
 
