@@ -28,8 +28,7 @@ def run[Config](
         config: a dataclass; its fields are the options, its attribute docstrings their help.
         recipes: named sets of defaults, chosen by `--recipe`; a flag overrides its default.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see scripts/__init__.py
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _end_tidily()
     if launch.rank() > 0:  # of several processes the first one speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
@@ -86,6 +85,21 @@ def progress_bar(
             bar.update(done - bar.n)
 
         yield progress
+
+
+def _end_tidily() -> None:
+    """Let signals that end the script raise, so that what is half-written goes; see __init__.py.
+
+    Those that are ignored, as under nohup, stay so. A training listens in its own way.
+    """
+
+    def leave(number: int, _: Any) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            handler = signal.default_int_handler if number == signal.SIGINT else leave
+            signal.signal(number, handler)
 
 
 def _told(error: OSError, config: type) -> str:

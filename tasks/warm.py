@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def run(
     """
     if not _started:
         _forks.set_forkserver_preload(IMPORTS)
+        _start_server()
         _started.append(True)
     waiting, free, running, code = list(lines), list(slots), list[_Running](), 0
     with _passing_signals_on(running):
@@ -89,6 +91,19 @@ def run(
                     found = job.process.exitcode
                     code = code or (128 - found if found < 0 else found)
     return code
+
+
+def _start_server() -> None:
+    """Start what makes the forks; what is sent to all processes of a job must not end it.
+
+    Else a script that has saved and ended well would seem to have ended otherwise.
+    """
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        forkserver.ensure_running()  # it inherits what is ignored; the forks listen again
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _start(words: Sequence[str], slot: Slot, *, alone: bool) -> _Running:
