@@ -121,17 +121,21 @@ def main(cfg: Config) -> Path:
         mask_time=cfg.mask_time,
         frozen_features=cfg.features == "frozen",
     )
-    _tell_split(cfg)
+    _tell_split(cfg, model, meta["fingerprint"])
     folder = runs.run_folder(runs.study_folder(Path(cfg.out), "hubert", cfg.name), options)
     return make_run(folder, config, cfg, lambda _: spec, model=model)
 
 
-def _tell_split(cfg: Config) -> None:
-    """Print what must be known of the split before its figures are believed: the leak."""
+def _tell_split(cfg: Config, model: Path, fingerprint: str) -> None:
+    """Print what must be known of the split before its figures are believed: leaks."""
     from lib import splits
+    from lib.pretrain.rows import heard
 
     manifest, split, of_clip = speech.parts(Path(cfg.data), asdict(cfg))
-    for note in splits.notes(manifest, split, of_clip, protocol=cfg.split):
+    notes = splits.notes(manifest, split, of_clip, protocol=cfg.split)
+    if known := heard(model, fingerprint, asdict(cfg)):
+        notes.append(known)
+    for note in notes:
         print(f"note: {note}")
 
 

@@ -23,6 +23,7 @@ from scripts import (
     pretrain_bert,
     pretrain_hubert,
     sample_speech,
+    train_hubert,
 )
 from scripts import sample as sample_text
 
@@ -168,7 +169,10 @@ def labelled(tmp_path: Path) -> Path:
 
 
 def test_no_clip_of_validation_or_test_is_ever_read(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = labelled(tmp_path)
     cluster_units.main(cluster_units.Config(data=str(data), units=4, frames=4000, fold=2))
@@ -186,9 +190,12 @@ def test_no_clip_of_validation_or_test_is_ever_read(
     assert len(read) < len(packed.read_manifest(data))
     assert source["options"]["parts"] == options
     model, fingerprint = tmp_path / "models" / "new", packed.read_meta(data)["fingerprint"]
-    assert pretrain.heard(model, fingerprint, options) is None
-    assert "fold 2" in str(pretrain.heard(model, fingerprint, options | {"fold": 1}))
-    assert pretrain.heard(model, "other data", options | {"fold": 1}) is None
+    assert pretrain_rows.heard(model, "other data", options | {"fold": 1}) is None
+    capsys.readouterr()
+    for fold, told in ((2, False), (1, True)):
+        cfg = train_hubert.Config(data=str(data), fold=fold)
+        train_hubert._tell_split(cfg, model, fingerprint)
+        assert ("has learnt, without labels" in capsys.readouterr().out) == told
 
 
 def test_only_the_training_split_of_prepared_text_is_read(world: Path, tmp_path: Path) -> None:

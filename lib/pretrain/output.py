@@ -107,25 +107,3 @@ def publish(
 
     found, _ = made_model.make(folder, write, made_by=made_by, options=trained_on, force=True)
     return found
-
-
-def heard(model: Path, fingerprint: str, options: Mapping[str, Any]) -> str | None:
-    """What to tell of a model that has learnt from clips that this run does not train on.
-
-    Args:
-        model: its folder.
-        fingerprint: of the run's prepared speech.
-        options: labels, split, fold and emobox of the run.
-    """
-    path = model / "source.json"
-    source = files.read_json(path) if path.is_file() else {}
-    told = source.get("options", {}) if isinstance(source, dict) else {}
-    parts = told.get("parts") if isinstance(told, dict) else None
-    if not isinstance(parts, dict) or told.get("data") != fingerprint:
-        return None
-    if all(parts.get(name) == options.get(name) for name in parts):
-        return None
-    differ = ", ".join(f"{name} {parts[name]}" for name in parts if parts[name] is not None)
-    return (
-        f"{model} has learnt, without labels, from the training clips of {differ}, not of this run"
-    )

@@ -1,7 +1,12 @@
-"""Which rows a model that learns without labels is held against: a part of the training rows."""
+"""Which rows a model learns from without labels, and which it is held against."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lib import files
 from lib.errors import UserError
 
 STREAM = 8  # of the generators
@@ -30,3 +35,25 @@ def hold_out(groups: np.ndarray, *, limit: int | None = None) -> tuple[np.ndarra
     held = np.random.default_rng(STREAM).choice(distinct, size=n, replace=False)
     is_held = np.isin(groups, held)
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def heard(model: Path, fingerprint: str, options: Mapping[str, Any]) -> str | None:
+    """What to tell of a model that has learnt from clips that this run does not train on.
+
+    Args:
+        model: its folder.
+        fingerprint: of the run's prepared speech.
+        options: labels, split, fold and emobox of the run.
+    """
+    path = model / "source.json"
+    source = files.read_json(path) if path.is_file() else {}
+    told = source.get("options", {}) if isinstance(source, dict) else {}
+    parts = told.get("parts") if isinstance(told, dict) else None
+    if not isinstance(parts, dict) or told.get("data") != fingerprint:
+        return None
+    if all(parts.get(name) == options.get(name) for name in parts):
+        return None
+    differ = ", ".join(f"{name} {parts[name]}" for name in parts if parts[name] is not None)
+    return (
+        f"{model} has learnt, without labels, from the training clips of {differ}, not of this run"
+    )
