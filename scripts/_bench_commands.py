@@ -30,7 +30,7 @@ def recipe(at: Setting) -> list[Row]:
     """
     job = at.jobs["text"]
     flags = ["--data", str(Path(job.data).absolute()), "--model", str(Path(job.model).absolute())]
-    flags += ["--name", "bench", "--epochs", str(EPOCHS), "--limit", str(2 * job.n_train)]
+    flags += ["--name", "bench", "--epochs", str(EPOCHS), "--limit", str(job.n_train)]
     more = ["--", "--learning-rate", str(job.learning_rate), "--batch-size", str(job.batch_size)]
     line = ["bert-all", *flags, "--device", at.device, *more]
     with _copy(job) as project:
@@ -42,7 +42,7 @@ def recipe(at: Setting) -> list[Row]:
     commands = [shlex.split(command) for command in told.splitlines() if " -m scripts." in command]
     with _copy(job) as project:
         parts = at.told("steps", at.apart(steps, commands=commands, folder=str(project)))
-    case = f"bert-all, {2 * job.n_train} rows, {EPOCHS} epochs: wall time"
+    case = f"bert-all, {job.n_train} rows, {EPOCHS} epochs: wall time"
     return [at.row(case, "what its steps compute", [wall], [parts], most=1.25)]
 
 

@@ -14,7 +14,7 @@ from scripts import prepare_text, scratch_bert, scratch_hubert
 BATCH = 32
 WIDTHS = {"tiny": 64, "small": 128, "base": 768}
 # Clips of train, validation and test.
-CLIPS = {"speech-tiny": (96, 24, 48), "speech-base": (12, 4, 8), "quick": (48, 12, 24)}
+CLIPS = {"speech-tiny": (96, 24, 48), "speech-base": (8, 4, 4), "quick": (48, 12, 24)}
 CLIPS_ON_GPU = (1200, 200, 200)
 
 
@@ -59,7 +59,7 @@ def make(
     if Path(data).is_relative_to(out) and (gpu or size != "base"):
         whole = replace(whole, model=_warmed(out, whole, device=device, threads=threads))
     jobs = {
-        "text": replace(whole, epochs=1) if quick else whole,
+        "text": whole,
         "frozen": replace(whole, epochs=5),
         # The forward passes of a head alone are quick: more rows, as a corpus has.
         "head": replace(whole, epochs=5, n_train=2 * n_rows, n_validation=2 * whole.n_validation),

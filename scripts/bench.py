@@ -1,6 +1,7 @@
 """Time this toolkit beside its peers, on the same data and from the same weights: runs/bench/."""
 
 import platform
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,10 +72,11 @@ def main(cfg: Config) -> "list[Row]":
     out.mkdir(parents=True, exist_ok=True)
     with files.locked(out / ".lock"):
         at, about = _setting(cfg, out, chosen)
-        rows = []
+        rows, began = [], time.monotonic()
         for name in chosen:
-            print(f"{name}:", flush=True)
+            print(f"{name}, after {time.monotonic() - began:.0f} s:", flush=True)
             rows += cases[name](at)
+            about["took_s"] = round(time.monotonic() - began)
             files.write_json(out / "bench.json", about | {"rows": bench.as_json(rows)})
             with files.staged_file(out / "bench.md") as staged:
                 told = "".join(f"{line}\n" for line in _lines(about))
@@ -129,7 +131,7 @@ def _lines(about: dict[str, Any]) -> list[str]:
     when, peak = about["date"][:10], about["peak_gflops"]
     return [
         f"{about['machine']}, {about['device']}, {when}; a matrix product reaches {peak:.0f} "
-        "GFLOP/s.",
+        f"GFLOP/s; the cases took {about['took_s'] / 60:.0f} min.",
         f"Text: {about['text']}. Ratios are peer / ours, medians of pairs with the least and the "
         "greatest; FLOP/s on real lengths, without padding; memory beyond what imports take.",
     ]
