@@ -1,5 +1,6 @@
 """Recipes of learning without labels: HuBERT's way, masked words, and whether it has helped."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,14 @@ HELP = {
     "gpus": "GPUs that train together",
     "force": "learn again what is there",
 }
-SPEECH_HELP = {
-    "labels": "of speech: label version, which decides on the clips of each split",
-    "fold": "of speech, --split speaker: which fifth of the speakers tests",
-}
+LABELS_HELP = {"labels": "of speech: label version, which decides on the clips of each split"}
 
 
 @task(
     help=HELP
-    | SPEECH_HELP
+    | LABELS_HELP
     | {
+        "fold": "of --split speaker: which fifth of the speakers tests",
         "data": "folder of recordings, ShEMO's folder, a manifest CSV, or a prepared folder",
         "units": "clusters of the first iteration, and of the next ones: such as 100,500",
         "iterations": "1: units of MFCC; 2: then also of what the model made of that gives",
@@ -118,6 +117,8 @@ def bert(
     """Let a text encoder tell hidden words. After --: flags of pretrain_bert."""
     check_choice("preprocess", preprocess, ("none", "normalize", "full"))
     path = here(data)
+    if path != FARSTAIL and not (ROOT / path).exists():
+        raise Exit(f"error: --data {data} is no text file, and no folder", code=2)
     source = path if (ROOT / path).is_file() else prepared_text(c, data, preprocess)
     encoder = local_model(c, model, revision)
     told = {"data": source, "model": encoder}
@@ -133,8 +134,9 @@ def bert(
 
 @task(
     positional=["before", "after"],
-    help=SPEECH_HELP
+    help=LABELS_HELP
     | {
+        "folds": "of speech: folds of the speakers to test on, such as 1 or 1,2,3,4,5",
         "before": "encoder without it: a local folder, or a hub's id",
         "after": "encoder with it, such as data/models/NAME; or any other of the same kind",
         "kind": "of the encoders: bert (text) or hubert (speech)",
@@ -159,7 +161,7 @@ def compare(
     first: str = "0.75",
     split: str = PROTOCOLS[0],
     labels: str = "filename",
-    fold: int = 1,
+    folds: str = "1",
     seeds: int = 3,
     epochs: str | None = None,
     limit: str | None = None,
@@ -171,9 +173,11 @@ def compare(
     if seeds < 1:
         raise Exit(f"error: --seeds {seeds}: give 1 or more", code=2)
     corpus = data or (FARSTAIL if kind == "bert" else SHEMO)
-    part: dict[str, Any] = {} if kind == "bert" else _part(split, labels, fold, corpus)
-    if part.get("split") == EVERY_CLIP:
-        raise Exit(f"error: --split {EVERY_CLIP} tests nobody", code=2)
+    parts: list[dict[str, Any]] = [{}]
+    if kind == "hubert":
+        check_choice("split", split, PROTOCOLS)
+        numbers = fold_numbers(folds, split)
+        parts = [_part(split, labels, fold, corpus) for fold in numbers]
     if kind == "bert":
         prepared = prepared_text(c, corpus, PREPROCESS["default"])
     else:
@@ -183,14 +187,12 @@ def compare(
     how: dict[str, Any] = {"device": device, "force": force, "resume": not force}
     options: dict[str, Any] = {"data": prepared, "name": name, "epochs": epochs, "limit": limit}
     found = []
-    for seed in range(seeds):
-        for side, model in models.items():
-            told: dict[str, Any] = {"model": model, "variant": side, "seed": seed, **part}
-            run(c, f"scripts.train_{kind}", **options, **told, **how, then=flags(c))
-            whole = runs.run_folder(study, told)
-            frozen = f"{side}-frozen"
-            run(c, "scripts.freeze", run=whole, first=first, variant=frozen, **how)
-            found += [str(whole), str(runs.run_folder(study, told | {"variant": frozen}))]
+    for seed, part, side in itertools.product(range(seeds), parts, models):
+        told: dict[str, Any] = {"model": models[side], "variant": side, "seed": seed, **part}
+        run(c, f"scripts.train_{kind}", **options, **told, **how, then=flags(c))
+        whole, frozen = runs.run_folder(study, told), f"{side}-frozen"
+        run(c, "scripts.freeze", run=whole, first=first, variant=frozen, **how)
+        found += [str(whole), str(runs.run_folder(study, told | {"variant": frozen}))]
     run(c, "scripts.evaluate", runs=found, device=device)
     pairs = [f"{side}:{other}" for side, other in (("before", "after"), FROZEN)]
     run(c, "scripts.compare", study=study, pairs=pairs)

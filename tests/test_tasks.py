@@ -56,7 +56,14 @@ RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretrain.compare": (pretrain.compare, {"before": ".", "after": "lib", "seeds": 2}),
     "pretrain.compare, speech": (
         pretrain.compare,
-        {"before": ".", "after": "lib", "kind": "hubert", "fold": 2, "epochs": "1", "force": True},
+        {
+            "before": ".",
+            "after": "lib",
+            "kind": "hubert",
+            "folds": "2,3",
+            "epochs": "1",
+            "force": True,
+        },
     ),
     "farstail": (data.farstail, {"force": True, "url": "http://localhost"}),
     "shemo": (data.shemo, {"force": True}),
@@ -196,8 +203,10 @@ def test_paths_are_those_of_the_caller_and_the_command_runs_in_the_project(
         (pretrain.hubert, {"again_from": "other"}),
         (pretrain.hubert, {"split": "all", "fold": 2}),
         (pretrain.bert, {"preprocess": "other"}),
+        (pretrain.bert, {"data": "nowhere.txt"}),
         (pretrain.compare, {"before": ".", "after": ".", "split": "all", "kind": "hubert"}),
         (pretrain.compare, {"before": ".", "after": ".", "seeds": 0}),
+        (pretrain.compare, {"before": ".", "after": ".", "folds": "6", "kind": "hubert"}),
     ],
 )
 def test_a_wrong_option_of_a_recipe_is_one_line_with_exit_code_2(
