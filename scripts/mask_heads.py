@@ -70,8 +70,14 @@ def main(cfg: Config) -> Path:
     how: dict[str, Any] = {"amp": options["amp"], "min_per_layer": cfg.min_per_layer}
     frames = []
     for kind in cfg.scores:
-        scores = pruning.scores(
-            tuned, data.splits["train"], kind=kind, n_rows=cfg.score_rows, seed=cfg.score_seed
+        scores = pruning.shared_scores(
+            path.parent / "scores",
+            tuned,
+            data.splits["train"],
+            made_of=pruning.identity(record["sha256"], spec, config["inputs"], options),
+            kind=kind,
+            n_rows=cfg.score_rows,
+            seed=cfg.score_seed,
         )
         found = pruning.masked(tuned, scores, validation, fractions=cfg.fractions, **how)
         for fraction, n_gone, predicted in found:

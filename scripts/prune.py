@@ -124,8 +124,16 @@ def _choose(
     if cfg.score_of == "pretrained":
         torch.manual_seed(options["seed"])
         scored = surgery.build(spec, model=Path(options["model"])).to(place)
-    scores = pruning.scores(
-        scored, data.splits["train"], kind=cfg.score, n_rows=cfg.score_rows, seed=cfg.score_seed
+    told = run.config["inputs"]
+    weights = told["base"] if cfg.score_of == "base" else [told["model"], options["seed"]]
+    scores = pruning.shared_scores(
+        run.folder.parent / "scores",
+        scored,
+        data.splits["train"],
+        made_of=pruning.identity(weights, spec, told, options),
+        kind=cfg.score,
+        n_rows=cfg.score_rows,
+        seed=cfg.score_seed,
     )
     how: dict[str, Any] = {"scope": cfg.scope, "min_per_layer": cfg.min_per_layer}
     gone = named or heads.weakest(scores, cfg.fraction, **how)

@@ -45,6 +45,8 @@ def perform(
     Raises:
         Exit: with the exit code of one that failed.
     """
+    if not lines:
+        return
     if c.config.run.dry or not all(warm.pays(words[0]) for words in lines):
         for words in lines:
             c.run(pasteable(words), echo=True, pty=sys.stdout.isatty())

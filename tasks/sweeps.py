@@ -14,7 +14,8 @@ from lib.spec import read_spec
 from tasks import command
 from tasks.command import ROOT, flags, here
 from tasks.data import FARSTAIL, SHEMO, emobox_of, local_model, prepared_speech, prepared_text
-from tasks.studies import HELP, PREPROCESS, SPLIT, check_choice
+from tasks.studies import HELP, PREPROCESS, SPLIT, SPREAD_HELP, check_choice
+from tasks.warm import Slot
 
 WAYS = {"keep": "kept", "freeze": "frozen", "probe": "read by a probe"}
 SCORES = ("gradient", "magnitude", "random")
@@ -22,6 +23,7 @@ TEXT_WAYS = ("none", "normalize", "full")
 FRACTIONS = ",".join(f"{n / 10:g}" for n in range(10))
 
 BASE_HELP = HELP | {
+    "at_once": SPREAD_HELP["at_once"],
     "run": "base run, such as runs/bert/farstail/full-s0; without it one is made from the rest",
     "kind": "of the base run to make: bert or hubert",
     "data": "raw or prepared data of the base run to make; by default the kind's corpus",
@@ -41,12 +43,14 @@ class Bases:
         runs: a base run for each seed.
         n_heads: heads of each of the base run's layers.
         how: options of whatever trains: device, force, resume.
+        slots: where several runs go at once.
     """
 
     study: Path
     runs: list[Path]
     n_heads: list[int]
     how: dict[str, Any]
+    slots: list[Slot]
 
 
 def base_runs(
@@ -66,6 +70,7 @@ def base_runs(
     limit: str | None = None,
     device: str = "auto",
     force: bool = False,
+    at_once: int = 1,
 ) -> Bases:
     """The base runs of a sweep, trained where they are not there.
 
@@ -77,12 +82,13 @@ def base_runs(
         seeds: how many.
         device: to compute on.
         force: train again what is there, but for `run`.
+        at_once: runs at once, each on a GPU of its own.
     """
     check_choice("recipe", recipe, PREPROCESS)
     check_choice("kind", kind, ("bert", "hubert"))
-    how = _how(seeds, device, force)
+    how, slots = _how(seeds, device, force), command.places(at_once, device)
     if run is not None:
-        return _of_given(c, sweep, here(run), name=name, seeds=seeds, how=how)
+        return _of_given(c, sweep, here(run), name=name, seeds=seeds, how=how, slots=slots)
     corpus = here(data or (FARSTAIL if kind == "bert" else SHEMO))
     options: dict[str, Any] = {"name": name or f"{Path(corpus).stem}-{sweep}", "recipe": recipe}
     if kind == "bert":
@@ -93,27 +99,38 @@ def base_runs(
     encoder = local_model(c, model or (hub.DEFAULT if kind == "bert" else hub.HUBERT), revision)
     options |= {"model": encoder, "epochs": epochs, "limit": limit}
     study = runs.study_folder(Path("runs"), kind, options["name"])
-    found = []
+    found, lines = [], []
     for seed in range(seeds):
-        command.run(c, f"scripts.train_{kind}", **options, seed=seed, **how, then=flags(c))
+        told = {**options, "seed": seed, **how}
+        lines.append(command.line(f"scripts.train_{kind}", **told, then=flags(c)))
         found.append(runs.run_folder(study, options | {"variant": "full", "seed": seed}))
-    return Bases(study=study, runs=found, n_heads=_heads_of(Path(encoder)), how=how)
+    command.perform(c, lines, slots)
+    n_heads = _heads_of(Path(encoder))
+    return Bases(study=study, runs=found, n_heads=n_heads, how=how, slots=slots)
 
 
 def _of_given(
-    c: Context, sweep: str, run: str, *, name: str | None, seeds: int, how: dict[str, Any]
+    c: Context,
+    sweep: str,
+    run: str,
+    *,
+    name: str | None,
+    seeds: int,
+    how: dict[str, Any],
+    slots: list[Slot],
 ) -> Bases:
     """The base runs of a sweep, of which one is given."""
     base, options = Path(run), _options_of(c, run)
     name = name or f"{options['name']}-{sweep}"
     kind = base.parent.parent
     study = runs.study_folder(kind.parent, kind.name, name)
-    found = [base]
+    found, lines = [base], []
     for seed in range(options["seed"] + 1, options["seed"] + seeds):
-        command.run(c, "scripts.retrain", run=base, seed=seed, name=name, **how)
+        lines.append(command.line("scripts.retrain", run=base, seed=seed, name=name, **how))
         found.append(runs.run_folder(study, options | {"seed": seed}))
-    kept = read_spec(ROOT / base / "best")[0].kept_heads()
-    return Bases(study=study, runs=found, n_heads=[len(heads) for heads in kept], how=how)
+    command.perform(c, lines, slots)
+    n_heads = [len(heads) for heads in read_spec(ROOT / base / "best")[0].kept_heads()]
+    return Bases(study=study, runs=found, n_heads=n_heads, how=how, slots=slots)
 
 
 def _how(seeds: int, device: str, force: bool) -> dict[str, Any]:
@@ -193,6 +210,7 @@ def _layers(
     chosen = several("layers", layers, allowed) if layers else allowed
     numbers = sorted(int(n) for n in chosen)
     points: list[tuple[str, object, Path]] = []
+    lines: list[list[str]] = []
     for base in of.runs:
         # The base run is the whole model, and the one with nothing frozen.
         for line in ways:
@@ -203,9 +221,11 @@ def _layers(
                 elif n > 0:
                     variant = f"{line}-{n}"
                     change: dict[str, Any] = {"first" if line == "freeze" else line: n}
-                    told = {"name": of.study.name, "variant": variant}
-                    command.run(c, "scripts.freeze", run=base, **change, **told, **of.how)
+                    told: dict[str, Any] = {"name": of.study.name, "variant": variant}
+                    told |= {**change, **of.how}
+                    lines.append(command.line("scripts.freeze", run=base, **told))
                     points.append((line, n, sibling(of.study, base, variant)))
+    command.perform(c, lines, of.slots)
     label = f"layers {', '.join(WAYS[line] for line in ways)}"
     device = of.how["device"]
     curve(c, of.study, points, base=of.runs, label=label, tolerance=tolerance, device=device)
@@ -228,14 +248,15 @@ def _heads(
     shares = [share for share in shares if round(share * sum(of.n_heads)) <= spare]
     masked: list[Path] = []
     points: list[tuple[str, object, Path]] = []
+    lines: list[list[str]] = []
     for base in of.runs:
         told: dict[str, Any] = {"run": base, "name": of.study.name}
         seed = base.name.rpartition("-s")[2].partition("-")[0]
         if retrain != "yes":
-            told_too = {name: of.how[name] for name in ("device", "force")} | {"score_seed": seed}
-            command.run(
-                c, "scripts.mask_heads", **told, scores=scores, fractions=shares, **told_too
-            )
+            told_too: dict[str, Any] = {name: of.how[name] for name in ("device", "force")}
+            told_too |= {"score_seed": seed}
+            told_too |= {"scores": scores, "fractions": shares}
+            lines.append(command.line("scripts.mask_heads", **told, **told_too))
             masked.append(sibling(of.study, base, "masked").with_suffix(".csv"))
         for line in scores if retrain != "no" else ():
             for share in reversed(shares):
@@ -245,8 +266,9 @@ def _heads(
                 variant = f"{line}-{share:g}"
                 change: dict[str, Any] = {"fraction": share, "score": line, "score_seed": seed}
                 change |= {"variant": variant, "no_curve": True}
-                command.run(c, "scripts.prune", **told, **change, **of.how)
+                lines.append(command.line("scripts.prune", **told, **change, **of.how))
                 points.append((line, f"{share:g}", sibling(of.study, base, variant)))
+    command.perform(c, lines, of.slots)
     label, device = "fraction of heads removed", of.how["device"]
     how: dict[str, Any] = {
         "base": of.runs,

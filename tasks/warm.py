@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 HEAVY = {
     *("train_bert", "train_hubert", "freeze", "prune", "retrain", "evaluate"),
+    *("mask_heads", "curve"),
     *("pretrain_bert", "pretrain_hubert", "cluster_units"),
 }
 IMPORTS = ["tyro", "pandas", "sklearn.metrics", "matplotlib.figure", "lib.fit", "lib.evaluation"]

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,3 +156,46 @@ def test_half_the_heads_of_a_base_size_layer_make_it_faster() -> None:
     batch = {"input_ids": torch.randint(1, 50, (32, 64))}
     times = latency.milliseconds({"whole": base_size_layer(), "pruned": pruned}, batch, seconds=9)
     assert times["pruned"] < times["whole"]
+
+
+def test_head_scores_are_computed_once_for_a_study_and_again_if_anything_differs(
+    toy_spec: Spec, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = surgery.build(toy_spec, model=toy_model)
+    surgery.remove_heads(classifier, [(1, 2)])
+    computed: list[str] = []
+    real = pruning.scores
+
+    def counted(*args: Any, **how: Any) -> np.ndarray:
+        computed.append(how["kind"])
+        return real(*args, **how)
+
+    monkeypatch.setattr(pruning, "scores", counted)
+    options = {"limit": 20, "seed": 3, "data": "anywhere"}
+    of = pruning.identity("abc", toy_spec, {"data": "d"}, options)
+
+    def scores(made_of: dict[str, Any] = of, **change: Any) -> np.ndarray:
+        how: dict[str, Any] = {"kind": "gradient", "n_rows": 16, "seed": 0} | change
+        return pruning.shared_scores(tmp_path, classifier, toy_split(20), made_of=made_of, **how)
+
+    first = scores()
+    assert np.isnan(first[1, 2])
+    np.testing.assert_array_equal(scores(), first)
+    assert computed == ["gradient"]
+    assert of == pruning.identity("abc", toy_spec, {"data": "d"}, options | {"seed": 4})
+    others = [
+        pruning.identity("abd", toy_spec, {"data": "d"}, options),
+        pruning.identity("abc", replace(toy_spec, pooling="mean"), {"data": "d"}, options),
+        pruning.identity("abc", toy_spec, {"data": "e"}, options),
+        pruning.identity("abc", toy_spec, {"data": "d"}, options | {"limit": 19}),
+    ]
+    for other in others:
+        scores(other)
+    scores(n_rows=8)
+    scores(seed=1)
+    scores(kind="magnitude")
+    assert len(computed) == 8
+    for path in tmp_path.iterdir():
+        path.write_text(path.read_text()[:-30])
+    np.testing.assert_array_equal(scores(), first)
+    assert len(computed) == 9
