@@ -149,18 +149,19 @@ def hide_spans(
 
     Source: SpecAugment as in wav2vec 2.0's fine-tuning (Baevski et al. 2020, appendix B).
     """
-    n_all = hidden.shape[1]
-    lengths = [n_all] * len(hidden) if mask is None else mask.sum(1).tolist()
-    hide = torch.zeros(hidden.shape[:2], dtype=torch.bool)
-    for row, n_frames in enumerate(lengths):
-        n_starts = n_frames - SPAN_FRAMES + 1
-        if n_starts < 1:
-            continue
-        n_spans = int(share * n_frames / SPAN_FRAMES + float(torch.rand(())))
-        n_spans = min(max(n_spans, min_spans), n_frames // SPAN_FRAMES)
-        for start in torch.randperm(n_starts)[:n_spans].tolist():
-            hide[row, start : start + SPAN_FRAMES] = True
-    return torch.where(hide.to(hidden.device)[:, :, None], filler.to(hidden.dtype), hidden)
+    n_rows, n_all = hidden.shape[:2]
+    drawn = torch.rand(n_rows, n_all + 1)
+    if hidden.is_cuda:  # the host asks a GPU nothing, not even how long the clips are
+        drawn = drawn.pin_memory().to(hidden.device, non_blocking=True)
+    n_frames = drawn.new_full((n_rows,), n_all).long() if mask is None else mask.sum(1)
+    n_spans = (share * n_frames / SPAN_FRAMES + drawn[:, -1]).long().clamp(min=min_spans)
+    n_spans = n_spans.minimum(n_frames // SPAN_FRAMES)
+    may_start = torch.arange(n_all, device=hidden.device) <= (n_frames - SPAN_FRAMES)[:, None]
+    rank = drawn[:, :-1].masked_fill(~may_start, 2.0).argsort(1).argsort(1)
+    starts = may_start & (rank < n_spans[:, None])
+    spread = nn.functional.pad(starts.float(), (SPAN_FRAMES - 1, 0))
+    hide = nn.functional.max_pool1d(spread, SPAN_FRAMES, stride=1) > 0
+    return torch.where(hide[:, :, None], filler.to(hidden.dtype), hidden)
 
 
 _BERT = Family(

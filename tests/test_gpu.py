@@ -113,6 +113,30 @@ def test_no_step_waits_for_the_gpu(toy_spec: Spec, toy_model: Path) -> None:
     assert state.step == 6
 
 
+def test_hiding_frames_of_speech_asks_the_gpu_nothing() -> None:
+    from transformers import HubertConfig, HubertModel
+
+    from lib.models import Classifier
+    from tests.test_speech_model import SMALL
+
+    classifier = Classifier(
+        HubertModel(HubertConfig(**SMALL)), n_classes=2, pooling="mean", mask_time=0.2
+    )
+    classifier.to("cuda").train()
+    inputs = {"input_values": torch.randn(3, 8000, device="cuda")}
+    n_samples = torch.tensor([[8000], [6000], [5000]], device="cuda")
+    inputs["attention_mask"] = (torch.arange(8000, device="cuda") < n_samples).long()
+    classifier(**inputs).sum().backward()  # makes kernels
+    torch.cuda.synchronize()
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        classifier(**inputs).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    torch.cuda.synchronize()
+
+
 def test_a_gradient_that_is_not_finite_leaves_the_weights_until_the_host_looks(
     toy_spec: Spec, toy_model: Path
 ) -> None:

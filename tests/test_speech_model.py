@@ -214,6 +214,22 @@ def test_spans_are_hidden_within_each_clips_own_frames() -> None:
     assert not hide[2].any(), "shorter than a span"
     assert 20 <= int(hide[0].sum()) <= 40
     assert 10 <= int(hide[1].sum()) <= 20
+    for row in hide.int():  # whole spans: what is hidden comes in runs of 10 frames and more
+        edges = torch.cat([torch.zeros(1), row, torch.zeros(1)]).diff().nonzero().flatten()
+        assert (edges[1::2] - edges[::2] >= 10).all()
+
+
+def test_spans_begin_everywhere_alike_and_hide_their_share() -> None:
+    torch.manual_seed(0)
+    lengths = torch.tensor([100, 55]).repeat(2000)
+    mask = torch.arange(100) < lengths[:, None]
+    hidden = torch.zeros(4000, 100, 1)
+    found = families.hide_spans(hidden, mask, torch.ones(1), share=0.1, min_spans=0)[:, :, 0]
+    for row, n in ((0, 100), (1, 55)):
+        hide = found[row::2, :n]
+        assert hide.mean() == pytest.approx(0.1, abs=0.01)
+        inner = hide[:, 9 : n - 9].mean(0)  # frames that ten starts can hide
+        assert float(inner.max() - inner.min()) < 0.06
 
 
 def test_masked_group_norm_equals_the_plain_one_on_each_clip() -> None:
