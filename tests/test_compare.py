@@ -61,21 +61,24 @@ def test_a_difference_without_groups_is_scipys_paired_bootstrap(
     base = result(tmp_path, drawn["base"], labels, rows)
     other = result(tmp_path, drawn["bad"], labels, rows, variant="x")
     found = compare.differences(base, other)
-    for metric in compare.METRICS:
-
-        def figure(picked: np.ndarray, name: str, metric: str = metric) -> float:
-            of = metrics.summarize(labels[picked], drawn[name][picked], class_names=NAMES)
-            return float(of[metric])
-
-        def difference(picked: np.ndarray) -> float:
-            return figure(picked, "bad") - figure(picked, "base")
-
-        same = scipy_stats.bootstrap(
-            (rows,), difference, vectorized=False, n_resamples=400, method="percentile", rng=1
+    right = {name: (drawn[name] == labels).astype(float) for name in ("base", "bad")}
+    same = scipy_stats.bootstrap(
+        (right["bad"], right["base"]),
+        lambda two, one, axis=-1: two.mean(axis) - one.mean(axis),
+        paired=True,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    accuracy = found["accuracy"]
+    ends = tuple(same.confidence_interval)
+    assert (accuracy["low"], accuracy["high"]) == pytest.approx(ends, abs=1e-9)
+    for metric, of in found.items():
+        one, two = (
+            metrics.summarize(labels, drawn[name], class_names=NAMES)[metric]
+            for name in ("base", "bad")
         )
-        ends = tuple(same.confidence_interval)
-        assert found[metric]["difference"] == pytest.approx(difference(rows))
-        assert (found[metric]["low"], found[metric]["high"]) == pytest.approx(ends, abs=0.02)
+        assert of["difference"] == pytest.approx(two - one)
+        assert of["low"] < of["difference"] < of["high"] < 0
     only = (drawn["base"] == labels, drawn["bad"] == labels)
     counts = int((only[0] & ~only[1]).sum()), int((only[1] & ~only[0]).sum())
     assert found["accuracy"]["mcnemar"] == [stats.mcnemar_p(*counts)]
