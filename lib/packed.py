@@ -172,7 +172,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta = read_json(path)
     if not isinstance(meta, dict) or meta.get("kind") != "speech":
         raise UserError(f"{path} is not of speech made with scripts.prepare_shemo")
-    if meta.get("format") != FORMAT or not {"labels", "files", "fingerprint"} <= meta.keys():
+    needed = {"labels", "files", "fingerprint", "corpus"}
+    if meta.get("format") != FORMAT or not needed <= meta.keys():
         raise UserError(f"{path} is of another version; {MAKE_AGAIN}")
     kinds: dict[str, Any] = {
         "corpus": (str, type(None)),

@@ -18,6 +18,7 @@ from lib.text_source import FARSTAIL_MD5, FLAGS, SPLITS, Layout, read_sources
 
 FORMAT = 1
 MAKE_AGAIN = "scripts.prepare_text --force makes it again"
+FIELDS = {"splits", "labels", "fingerprint", "corpus"}
 
 
 def prepare(
@@ -102,7 +103,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta = read_json(path)
     if not isinstance(meta, dict) or meta.get("kind") != "text":
         raise UserError(f"{path} is not of a text made with scripts.prepare_text")
-    if meta.get("format") != FORMAT or not {"splits", "labels", "fingerprint"} <= meta.keys():
+    if meta.get("format") != FORMAT or not meta.keys() >= FIELDS:
         raise UserError(f"{path} is of another version; make it with scripts.prepare_text --force")
     kinds: dict[str, Any] = {
         "name": str,

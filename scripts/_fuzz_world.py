@@ -1,5 +1,6 @@
 """The folder whose files scripts.fuzz damages: tiny corpora, models and runs, always the same."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -46,15 +47,15 @@ def warm_up() -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer, BertModel, HubertModel  # noqa: F401
 
-    from lib import fit, floors, latency, speech_floors, surgery  # noqa: F401
+    from lib import evaluation, fit, floors, latency, speech_floors, surgery  # noqa: F401
 
+    for path in Path(__file__).parent.glob("[a-z]*.py"):
+        importlib.import_module(f"scripts.{path.stem}")
     torch.set_num_threads(1)
 
 
 def run_script(script: str, argv: tuple[str, ...]) -> None:
     """What `python -m scripts.SCRIPT ARGV` does, in this process."""
-    import importlib
-
     from scripts import _cli
 
     module = importlib.import_module(f"scripts.{script}")

@@ -61,17 +61,18 @@ def main(cfg: Config) -> dict[str, dict[str, int]]:
             for kind, number in _fuzzing.numbered(cfg.n, seed=cfg.seed, kinds=kinds):
                 yield _fuzzing.case(Path(shared), kind=kind, number=number, seed=cfg.seed)
 
-        todo = again or drawn()
-        with _cli.progress_bar("inputs") as progress:
-            found = fuzz.attempt(todo, Path(shared), _work, limits=limits)
-            for n_done, (case, outcome, said) in enumerate(found, start=1):
-                counts[case.kind][outcome] += 1
-                if outcome in fuzz.FORBIDDEN:
-                    _tell(case, outcome, said, Path(cfg.out))
-                elif again:
-                    print(f"{case.kind}, {case.what}: {outcome}; {said.strip()}")
-                progress(n_done, len(again) or cfg.n)
-    print(fuzz.table(counts))
+        try:
+            with _cli.progress_bar("inputs") as progress:
+                found = fuzz.attempt(again or drawn(), Path(shared), _work, limits=limits)
+                for n_done, (case, outcome, said) in enumerate(found, start=1):
+                    counts[case.kind][outcome] += 1
+                    if outcome in fuzz.FORBIDDEN:
+                        _tell(case, outcome, said, Path(cfg.out))
+                    elif again:
+                        print(f"{case.kind}, {case.what}: {outcome}; {said.strip()}")
+                    progress(n_done, len(again) or cfg.n)
+        finally:  # also of what was tried until somebody stopped it
+            print(fuzz.table(counts), flush=True)
     failed = any(of[outcome] for of in counts.values() for outcome in fuzz.FORBIDDEN)
     if failed and not cfg.keep_going:
         raise UserError(f"forbidden outcomes; --replay {cfg.out}/FILE tries one again")

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lib import files
+from lib import checkpoints, files
 from lib.study.reference import REPORT
 from scripts import (
     _cli,
@@ -282,30 +282,52 @@ def test_every_script_answers_help_and_refuses_an_unknown_flag_without_torch(scr
     assert "unknown-flag" in done.stdout + done.stderr
 
 
-def test_a_stopped_run_says_so_and_resumes_to_the_same_bytes(place: Path) -> None:
+def test_a_first_signal_saves_and_a_second_one_ends_at_once(place: Path) -> None:
+    code = """
+import time
+from lib import train
+from scripts import _cli, train_bert
+
+step = train._step
+
+def slow(state, *told, **more):
+    if state.step == 4:  # as a long step would hold the process
+        print("within a step", flush=True)
+        time.sleep(SECONDS)
+    return step(state, *told, **more)
+
+train._step = slow
+_cli.run(train_bert.main, train_bert.Config, train_bert.RECIPES)
+"""
     flags = ["--data", str(place / "toy"), "--model", str(place / "tiny"), "--out", str(place)]
-    flags += ["--epochs", "30", "--batch-size", "2", "--max-length", "40", "--device", "cpu"]
-    command = [sys.executable, "-m", "scripts.train_bert", *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    stopped = subprocess.Popen(
-        [*command, "--name", "stopped"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
-    )
-    metrics = place / "bert/stopped/full-s0/metrics.jsonl"
-    until = time.monotonic() + 120
-    while not metrics.exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    stopped.send_signal(signal.SIGTERM)
-    _, said = stopped.communicate(timeout=60)
-    assert stopped.returncode == 128 + signal.SIGTERM, said
-    assert b"--resume goes on" in said
-    for name, more in (("stopped", ["--resume"]), ("whole", [])):
-        subprocess.run(
-            [*command, "--name", name, *more],
+    flags += ["--batch-size", "2", "--max-length", "40", "--device", "cpu", "--save-every", "1"]
+
+    def started(name: str, seconds: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-c", code.replace("SECONDS", seconds), *flags, "--name", name],
             cwd=ROOT,
-            env=environment,
-            check=True,
-            capture_output=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-    for name in ("metrics.jsonl", "best/model.safetensors"):
-        one, other = (place / f"bert/{run}/full-s0/{name}" for run in ("stopped", "whole"))
-        assert one.read_bytes() == other.read_bytes(), name
+
+    first, second = started("first", "3"), started("second", "600")
+    for process, numbers in ((first, [signal.SIGTERM]), (second, [signal.SIGINT, signal.SIGINT])):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "within a step\n"
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(1.2)  # sooner it would pass for the echo of a recipe that passes it on
+    said = first.communicate(timeout=60)[1]
+    assert first.returncode == 128 + signal.SIGTERM, said
+    assert "--resume goes on" in said
+    before = time.monotonic()
+    said = second.communicate(timeout=60)[1]
+    assert second.returncode == 128 + signal.SIGINT, said
+    assert "Traceback" not in said
+    assert time.monotonic() - before < 5, "at once"
+    for name, step in (("first", 5), ("second", 4)):
+        found = checkpoints.newest(place / f"bert/{name}/full-s0/checkpoints")
+        assert found is not None
+        assert found[1]["step"] == step, "at most the step is lost"

@@ -39,7 +39,7 @@ def page(found: Mapping[str, Any], name: str, picture: str) -> str:
         "Test accuracy that is reached without what the task is about, fitted on the training "
         "split; intervals are 95 %, resampling premises or speakers. What stands well above the "
         "majority gives the label away.\n",
-        markdown(pd.DataFrame(found["gives_away"]).astype(object)),
+        markdown(pd.DataFrame(found["gives_away"], dtype=object)),
     ]
     names = dict.fromkeys(row["from"] for row in found["gives_away"])
     parts += ["\n".join(f"- {name}: {MEANS[name]}" for name in names if name in MEANS) + "\n"]
@@ -50,12 +50,12 @@ def page(found: Mapping[str, Any], name: str, picture: str) -> str:
     parts += [
         f"Rows of which an earlier split has an equal or similar one (similarity at least: {told}; "
         "from 0 to 1). same_label: how many of these carry its label.\n",
-        markdown(pd.DataFrame(near).astype(object)) if near else "None was looked for.\n",
+        markdown(pd.DataFrame(near, dtype=object)) if near else "None was looked for.\n",
     ]
     examples = found["examples"][:SHOWN]
     if examples:
         parts += [f"The most similar {len(examples)} of {found['n_examples']}:\n"]
-        parts += [markdown(pd.DataFrame([_shortened(row) for row in examples]).astype(object))]
+        parts += [markdown(pd.DataFrame([_shortened(row) for row in examples], dtype=object))]
     return "\n".join(parts)
 
 

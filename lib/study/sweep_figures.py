@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from lib.figures import COLORS, panels, save
 
 MARKERS = "osD^vP"
+MAX_TICKS = 13  # points, each with its number below it
 
 
 def curves(
@@ -54,7 +55,9 @@ def curves(
     axes.plot([], [], "*", color="0.2", ms=11, label="chosen by validation")
     axes.plot([], [], "X", color="white", markeredgecolor="0.2", ms=8, label="the chosen on test")
     if numbers:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=step >= 1))
+        few = len(ends) <= MAX_TICKS
+        axes.xaxis.set_major_locator(FixedLocator(ends) if few else MaxNLocator(integer=step >= 1))
+        axes.xaxis.set_major_formatter("{x:g}")
     else:
         axes.set_xticks(range(len(names)), names, parse_math=False)
         axes.set_xlim(-0.5, len(names) - 0.5)

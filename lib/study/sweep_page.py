@@ -108,8 +108,8 @@ def _page(
             shown |= {f"{name} high": row[f"test_{name}_high"]}
         tested.append(shown | {"n": row["test_n"]})
     parts = [f"# {study.parent.name}: {escape(study.name)}\n", *(f"{note}\n" for note in notes)]
-    parts += ["## The chosen, on the test split\n", markdown(pd.DataFrame(tested).astype(object))]
-    parts += ["## All, on the validation split\n", markdown(pd.DataFrame(of_all).astype(object))]
+    parts += ["## The chosen, on the test split\n", markdown(pd.DataFrame(tested, dtype=object))]
+    parts += ["## All, on the validation split\n", markdown(pd.DataFrame(of_all, dtype=object))]
     parts += [f"![curve](figures/{picture})\n"]
     return "\n".join(parts)
 
