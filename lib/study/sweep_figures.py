@@ -49,7 +49,7 @@ def curves(
         shift = 0.0 if numbers else (number - (len(lines) - 1) / 2) * 0.1
         places = np.array([place[row["x"]] for row in of_line]) + shift
         _line(axes, places, of_line, metric, number, joined=numbers)
-        _chosen(axes, places + 0.12 * step, of_line, metric, number)
+        _chosen(axes, places, of_line, metric, number, aside=0.12 * step)
     if reference is not None:
         axes.axhline(reference, color="0.35", linestyle="dotted", label="base run", linewidth=1.2)
     axes.plot([], [], "*", color="0.2", ms=11, label="chosen by validation")
@@ -63,7 +63,8 @@ def curves(
         axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xlabel(label)
     name = {"uar": "UAR", "macro_f1": "macro F1"}.get(metric, metric)
-    axes.set_ylabel(f"validation {name}, 95 % interval")
+    known = any(row[f"{metric}_low"] is not None for row in rows)
+    axes.set_ylabel(f"validation {name}{', 95 % interval' if known else ''}")
     figure.legend(fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     save(figure, path, title, sample=sample)
 
@@ -100,14 +101,19 @@ def _line(
 
 
 def _chosen(
-    axes: Axes, beside: np.ndarray, rows: Sequence[Mapping[str, Any]], metric: str, number: int
+    axes: Axes,
+    places: np.ndarray,
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    number: int,
+    *,
+    aside: float,
 ) -> None:
     """A star at the chosen point, and beside it what it reaches on the test split."""
     color = COLORS[number % len(COLORS)]
-    for x, row in zip(beside, rows, strict=True):
+    for at, x, row in zip(places, places + aside, rows, strict=True):
         if not row["chosen"]:
             continue
-        at = x if row["place"] is None else row["place"]
         axes.plot(at, row[metric], "*", color=color, ms=13, markeredgecolor="0.2", zorder=4)
         value, low, high = (row.get(f"test_{metric}{end}") for end in ("", "_low", "_high"))
         if value is None:

@@ -133,6 +133,8 @@ def _notes(
         "premises or speakers, then seeds. Of several points the best one's validation figure is "
         "too high by the choice itself: believe the test figure."
     ]
+    if any(row["n_groups"] == 1 for row in rows):
+        notes += ["Validation holds a single premise or speaker: nothing to resample, no interval."]
     few = min(row["n_seeds"] for row in rows)
     if few < FEW_SEEDS:
         notes += [f"Of {few} seed{'s' if few > 1 else ''} only: differences may be of chance."]
