@@ -28,10 +28,13 @@ def misfit(value: Any, shape: Any, where: str = "it") -> str:
             return _first(
                 misfit(one, shape[str], _inside(where, key)) for key, one in value.items()
             )
+        absent = [name for name in shape if not name.endswith("?") and name not in value]
+        if absent:
+            return f"{_inside(where, absent[0])} is missing"
         return _first(
-            misfit(value.get(name.rstrip("?")), of, _inside(where, name.rstrip("?")))
+            misfit(value[name.rstrip("?")], of, _inside(where, name.rstrip("?")))
             for name, of in shape.items()
-            if not (name.endswith("?") and name[:-1] not in value)
+            if name.rstrip("?") in value
         )
     return "" if _is_plain(value, shape) else f"{where} is {value!r:.{SOME}}"
 

@@ -1,6 +1,10 @@
 """A local model folder's tokenizer: its files, and what it makes of texts."""
 
+import contextlib
 import itertools
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import numpy as np
 from lib.errors import UserError
 from lib.files import read_json, sha256
 
+RARE = "a \U00013000"  # a hieroglyph, which hardly any vocabulary has
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model"),
@@ -51,11 +56,28 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         _ = tokenizer.unk_token_id  # of one that is not in the vocabulary it would never return
-        tokenizer(["a"], verbose=False)  # what is wrong with its settings shows when it works
+        with _without_stderr():  # what is wrong with its settings shows when it works
+            tokenizer([RARE], [RARE], verbose=False)
         return tokenizer
-    except Exception as error:  # a damaged file can raise anything
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a damaged file can raise anything, Rust's panic too
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(f"the tokenizer in {folder} cannot be read: {reason}") from None
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Nothing reaches the terminal: Rust prints where it panics, beside raising it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def encode(

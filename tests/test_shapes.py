@@ -35,7 +35,7 @@ JSON: some.SearchStrategy[Any] = some.recursive(
         (5, (None, str), "it is 5"),
         ({"a": [1, "b"]}, {"a": [int]}, "a[1] is 'b'"),
         ({"a": 1}, {"a": int, "b?": str}, ""),
-        ({"a": 1}, {"a": int, "b": str}, "b is None"),
+        ({"a": 1}, {"a": int, "b": (None, str)}, "b is missing"),
         ({"a": {"x": 1, "y": "z"}}, {"a": {str: int}}, "a.y is 'z'"),
         ([], {"a": int}, "it is []"),
     ],

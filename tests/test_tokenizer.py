@@ -78,7 +78,28 @@ def test_a_model_that_kept_case_and_accents_keeps_them(tmp_path: Path) -> None:
     assert words(marked, "آب مؤسسه ParsBERT") == ["آب", "مؤسسه", "parsbert"]
 
 
-def test_a_tokenizer_that_fails_when_it_works_is_one_line(tmp_path: Path) -> None:
-    place = folder(tmp_path / "odd", {"model_max_length": "BertTokenizer"})
-    with pytest.raises(UserError, match="cannot be read"):
-        load_tokenizer(place)
+def test_a_tokenizer_that_fails_when_it_works_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    odd = folder(tmp_path / "odd", {"model_max_length": "BertTokenizer"})
+    whole = folder(tmp_path / "whole", None)
+    load_tokenizer(whole).save_pretrained(whole)
+    (whole / "vocab.txt").unlink()
+    rules = json.loads((whole / "tokenizer.json").read_text())
+    rules["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "[NONE]", "type_id": 0}},
+            {"Sequence": {"id": "B", "type_id": 1}},
+        ],
+        "special_tokens": {},
+    }
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
+    (whole / "tokenizer_config.json").write_text(json.dumps(told))
+    (whole / "tokenizer.json").write_text(json.dumps(rules))
+    for place in (odd, whole):
+        with pytest.raises(UserError, match="cannot be read"):
+            load_tokenizer(place)
+    assert "panicked" not in capfd.readouterr().err
