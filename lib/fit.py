@@ -50,14 +50,17 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """When a checkpoint is written, beside each validation and the end.
+    """When a checkpoint is written, beside the end of what was asked to stop.
 
     Attributes:
+        apart_s: at a validation, if as many seconds have gone by since the last one: where an epoch
+            takes seconds, writing the weights and the optimizer's state takes as long.
         every: optimizer steps; 0 for no such rule.
         minutes: since the last one; 0 for no such rule.
         keep: how many remain, so that the one before stands in for a damaged one.
     """
 
+    apart_s: float = 0
     every: int = 0
     minutes: float = 0
     keep: int = 2
@@ -169,10 +172,12 @@ def train_to_end(
     _restore(run, state, found)
     save = functools.partial(_checkpoint, run, state, saving, more or {})
     saved_at, started = time.monotonic(), time.perf_counter()
+    saved: Record | None = None
     for record in train.steps(
         state, task.train, options, loss_fn=task.loss_fn, validate=task.validate
     ):
-        if record["event"] == "validation":
+        validates = record["event"] == "validation"
+        if validates:
             seconds = time.perf_counter() - started
             timing = {"step": state.step, "seconds": seconds, "validation_s": record.pop("seconds")}
             if parallel.rank() == 0:
@@ -180,12 +185,13 @@ def train_to_end(
                 runs.append(run.folder / "timing.jsonl", timing)
                 if record["better"] and options.select == "best":
                     _select(run, task, state, options)
-            saved_at, started = save(), time.perf_counter()
-        elif _is_due(saving, state.step, saved_at):
-            saved_at = save()
+        if _is_due(saving, state.step, saved_at, validates=validates):
+            saved_at, saved = save(), record
+        if validates:
+            started = time.perf_counter()
         yield record
         if parallel.any_of(stop()):
-            if record["event"] == "step":
+            if saved is not record:
                 save()
             parallel.wait_for_all()  # or one that is gone would have the others ended, too
             raise Stopped
@@ -205,12 +211,13 @@ def _select(run: Run, task: Task, state: State, options: Training) -> None:
     task.save(run.best, record)
 
 
-def _is_due(saving: Saving, step: int, saved_at: float) -> bool:
+def _is_due(saving: Saving, step: int, saved_at: float, *, validates: bool) -> bool:
     """Whether a rule asks for a checkpoint after this step; the same in every process."""
     if saving.every and step % saving.every == 0:
         return True
-    late = time.monotonic() - saved_at >= 60 * saving.minutes
-    return bool(saving.minutes) and parallel.any_of(late)
+    seconds = saving.apart_s if validates else 60 * saving.minutes
+    late = time.monotonic() - saved_at >= seconds
+    return (validates or bool(saving.minutes)) and parallel.any_of(late)
 
 
 def _checkpoint(run: Run, state: State, saving: Saving, more: Mapping[str, Any]) -> float:

@@ -29,6 +29,7 @@ TRANSIENT = (
     "gpus",
     "activation_checkpointing",
     "deterministic",
+    "save_apart",
     "save_every",
     "save_minutes",
     "keep_checkpoints",

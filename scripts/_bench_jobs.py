@@ -64,6 +64,8 @@ def make(
         # The forward passes of a head alone are quick: more rows, as a corpus has.
         "head": replace(whole, epochs=5, n_train=2 * n_rows, n_validation=2 * whole.n_validation),
     }
+    if "heads" in cases:
+        jobs["heads"] = text_job(out, data, width=WIDTHS["base"], n_rows=n_rows, gpu=gpu)
     for case, kind in (("speech-tiny", "tiny"), ("speech-base", "base")):
         if case in cases:
             clips = CLIPS_ON_GPU if gpu else CLIPS["quick" if quick else case]

@@ -33,6 +33,9 @@ class RunFlags:
     """Compute activations again in the backward pass: less memory, about a third more time."""
     deterministic: bool = False
     """The same bits each time on a GPU, too; slower. The CPU needs no such option."""
+    save_apart: float = 30
+    """Save what is needed to go on at a validation, but for those within so many seconds after
+    the last time; 0: at each."""
     save_every: int = 0
     """Save what is needed to go on each so many steps, beside each validation; 0: not so."""
     save_minutes: float = 10

@@ -192,7 +192,8 @@ def _runs() -> None:
         return target
 
     checkpoints.save = save_and_copy
-    run_script("train_bert", (*BERT_RUN, "--epochs", "3", "--variant", "stopped"))
+    stopped = ("--epochs", "3", "--variant", "stopped", "--save-apart", "0")
+    run_script("train_bert", (*BERT_RUN, *stopped))
     shutil.rmtree("runs/bert/s/stopped-s0")
     if not (kept / "checkpoints/step-6/state.json").is_file():
         raise RuntimeError(f"{kept} has no checkpoint of step 6")

@@ -186,6 +186,7 @@ def _n_processes(flags: RunFlags) -> int:
     """
     for name, least in (
         ("gpus", 1),
+        ("save_apart", 0),
         ("save_every", 0),
         ("save_minutes", 0),
         ("keep_checkpoints", 1),
@@ -214,7 +215,10 @@ def _train(
         device.deterministic()
     caught = _catch_signals()
     saving = fit.Saving(
-        every=flags.save_every, minutes=flags.save_minutes, keep=flags.keep_checkpoints
+        apart_s=flags.save_apart,
+        every=flags.save_every,
+        minutes=flags.save_minutes,
+        keep=flags.keep_checkpoints,
     )
     setting = Setting(device.place(flags.device), saving, lambda: bool(caught))
     is_first = launch.rank() == 0

@@ -26,7 +26,7 @@ from scripts import _fuzz_world as world
 
 COMPARED = ("metrics.jsonl", "best/model.safetensors")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-SAVED = ("--save-every", "2")
+SAVED = ("--save-every", "2", "--save-apart", "0")
 COMMON = (
     *("--device", "cpu", "--batch-size", "2", "--learning-rate", "1e-3", "--eval-every", "3"),
     *SAVED,

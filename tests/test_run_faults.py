@@ -296,10 +296,12 @@ def test_checkpoints_are_written_each_so_many_minutes_too(
         return save(folder, step, *told, **options)
 
     monkeypatch.setattr(checkpoints, "save", noted)
-    usual = (*TEXT, "--save-every", "0", "--epochs", "1")
+    usual = (*TEXT, "--save-every", "0", "--save-apart", "0", "--epochs", "1")
     world.run_script("train_bert", (*usual, "--save-minutes", "0"))
     assert steps == [6], "the end of the epoch alone"
     steps.clear()
+    world.run_script("train_bert", (*usual, "--save-apart", "60", "--save-minutes", "0", "--force"))
+    assert steps == [], "the end comes within a minute"
     world.run_script("train_bert", (*usual, "--save-minutes", "1e-9", "--force"))
     assert list(dict.fromkeys(steps)) == [1, 2, 3, 4, 5, 6]
 

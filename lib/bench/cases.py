@@ -20,8 +20,8 @@ class Setting:
     """Where and how large.
 
     Attributes:
-        jobs: text, frozen (text, of more epochs), head (of more rows, too), speech-tiny,
-            speech-base and prepare, as far as the chosen cases need them.
+        jobs: text, frozen (text, of more epochs), head (of more rows, too), heads (of the base
+            size), speech-tiny, speech-base and prepare, as far as the chosen cases need them.
         seeds: of the cases over several seeds.
         repeats: of each pair.
         device: cpu or cuda:N.
@@ -147,16 +147,16 @@ def _frozen(at: Setting, job: Job, case: str, least: tuple[float, float, float])
 
 
 def heads(at: Setting) -> list[Row]:
-    """Half the heads removed, inference in batches of 32: attention alone, and the whole model."""
+    """Half the heads of the base size removed, batches of 32: attention alone, the whole model."""
     rows = []
     for what, whole, target in (("attention block", False, 1.5), ("whole model", True, None)):
         pairs: tuple[list[Measured], list[Measured]] = ([], [])
         for _ in range(at.repeats):
             for side, keep in zip(pairs, (0.5, 1.0), strict=True):
-                how: dict[str, Any] = {"data": at.jobs["text"].data, "keep": keep, "whole": whole}
-                found = at.apart(bench_ours.passes, model=at.jobs["text"].model, **how)
+                how: dict[str, Any] = {"data": at.jobs["heads"].data, "keep": keep, "whole": whole}
+                found = at.apart(bench_ours.passes, model=at.jobs["heads"].model, **how)
                 side.append(at.told(f"{what}, {keep:.0%} of the heads", found))
-        name = f"half the heads removed, batch 32: {what}"
+        name = f"half of {heads_of(at.jobs['heads'])} heads removed, batch 32: {what}"
         rows.append(at.row(name, "ours, all heads", *pairs, least=target))
     return rows
 
@@ -183,6 +183,11 @@ def _speech(at: Setting, job: Job, name: str, least: float) -> list[Row]:
 def layers_of(job: Job) -> int:
     """How many layers a job's encoder has."""
     return int(read_encoder_config(Path(job.model))["num_hidden_layers"])
+
+
+def heads_of(job: Job) -> int:
+    """How many heads each layer of a job's encoder has."""
+    return int(read_encoder_config(Path(job.model))["num_attention_heads"])
 
 
 def on_gpu(at: Setting) -> bool:

@@ -142,6 +142,7 @@ def train(job: Job, *, cache: str, device: str) -> Measured:
                 model=Path(job.model),
                 device=place,
                 caching=caching,
+                saving=fit.Saving(apart_s=30, minutes=10),
             ):
                 pass
         seconds = time.perf_counter() - started
