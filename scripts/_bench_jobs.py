@@ -65,7 +65,8 @@ def make(
         "head": replace(whole, epochs=5, n_train=2 * n_rows, n_validation=2 * whole.n_validation),
     }
     if "heads" in cases:
-        jobs["heads"] = text_job(out, data, width=WIDTHS["base"], n_rows=n_rows, gpu=gpu)
+        how: dict[str, Any] = {"width": WIDTHS["base"], "layers": 1 if quick else 12}
+        jobs["heads"] = text_job(out, data, n_rows=n_rows, gpu=gpu, **how)
     for case, kind in (("speech-tiny", "tiny"), ("speech-base", "base")):
         if case in cases:
             clips = CLIPS_ON_GPU if gpu else CLIPS["quick" if quick else case]
@@ -78,12 +79,12 @@ def make(
     return jobs
 
 
-def text_job(out: Path, data: str, *, width: int, n_rows: int, gpu: bool) -> Job:
-    """A full fine-tuning of 12 layers on prepared text."""
-    name = f"bert-{width}-{files.digest(data)[:6]}"
+def text_job(out: Path, data: str, *, width: int, n_rows: int, gpu: bool, layers: int = 12) -> Job:
+    """A full fine-tuning on prepared text."""
+    name = f"bert-{layers}-{width}-{files.digest(data)[:6]}"
     models = out / "models"
     if not (models / name / "source.json").is_file():
-        sizes: dict[str, Any] = {"layers": 12, "width": width}
+        sizes: dict[str, Any] = {"layers": layers, "width": width}
         scratch_bert.main(scratch_bert.Config(data=data, name=name, out=str(models), **sizes))
     return Job(
         data=data,
