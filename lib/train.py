@@ -60,7 +60,11 @@ class State:
         }
 
     def restore(self, tensors: dict[str, Tensor], numbers: Record) -> None:
-        """Go back to a checkpoint."""
+        """Go back to a checkpoint.
+
+        Raises:
+            KeyError, ValueError, RuntimeError: if it is one of another run, or lacks something.
+        """
         model = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
         self.model.load_state_dict(model, strict=True)
         whole = self.optimizer.state_dict()
@@ -70,6 +74,8 @@ class State:
             if kind == "optimizer":
                 index, _, name = rest.partition(".")
                 slots.setdefault(int(index), {})[name] = value
+        if len({frozenset(of) for of in slots.values()}) > 1:
+            raise ValueError("the optimizer's state lacks some of what it needs")
         for group, saved in zip(whole["param_groups"], numbers["groups"], strict=True):
             group |= {name: saved[name] for name in ("lr", "initial_lr")}  # the rest is told anew
         self.optimizer.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})

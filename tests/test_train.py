@@ -341,3 +341,18 @@ def test_of_an_optimizer_a_checkpoint_tells_the_rates_alone(
     for group, before in zip(state.optimizer.param_groups, usual, strict=True):
         assert group["lr"] == 0.125
         assert (group["amsgrad"], group["eps"]) == (before["amsgrad"], before["eps"])
+
+
+def test_a_checkpoint_that_lacks_a_part_of_the_optimizers_state_is_refused(
+    tmp_path: Path, toy_spec: Spec, toy_model: Path
+) -> None:
+    stops = iter([False] * 5 + [True])
+    run(tmp_path / "run", toy_spec, toy_model, OPTIONS, stop=lambda: next(stops))
+    found = checkpoints.newest(tmp_path / "run/checkpoints")
+    assert found is not None
+    tensors, state, _ = found
+    lacking = next(name for name in tensors if name.endswith(".exp_avg"))
+    less = {name: value for name, value in tensors.items() if name != lacking}
+    checkpoints.save(tmp_path / "run/checkpoints", state["step"], less, state)
+    with pytest.raises(UserError, match="does not fit this run .* optimizer's state lacks"):
+        run(tmp_path / "run", toy_spec, toy_model, OPTIONS)
