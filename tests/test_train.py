@@ -354,5 +354,5 @@ def test_a_checkpoint_that_lacks_a_part_of_the_optimizers_state_is_refused(
     lacking = next(name for name in tensors if name.endswith(".exp_avg"))
     less = {name: value for name, value in tensors.items() if name != lacking}
     checkpoints.save(tmp_path / "run/checkpoints", state["step"], less, state)
-    with pytest.raises(UserError, match="does not fit this run .* optimizer's state lacks"):
+    with pytest.raises(UserError, match=r"does not fit this run .* optimizer's state lacks"):
         run(tmp_path / "run", toy_spec, toy_model, OPTIONS)
