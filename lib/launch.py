@@ -13,6 +13,18 @@ def n_launched() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def end() -> None:
+    """End a process that was launched with others, and is done, at once.
+
+    The threads of gloo outlive the group: now and then one is still there while Python takes itself
+    down, which aborts the process ("terminate called without an active exception").
+    """
+    if n_launched() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def rank() -> int:
     """The number of this process among all that torchrun started, from 0."""
     return int(os.environ.get("RANK", "0"))

@@ -33,6 +33,7 @@ def run[Config](
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         main(parse(config, sys.argv[1:], recipes))
+        launch.end()
     except UserError as error:
         sys.exit(_fail(str(error)))
     except OtherFailed:

@@ -183,3 +183,4 @@ def _flag(name: str) -> str:
 
 if __name__ == "__main__":
     worker(Path(sys.argv[1]), Path(sys.argv[2]))
+    launch.end()

@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 import torch
 
-from lib import parallel, runs, sample, scratch_bert, scratch_hubert, speech_sample
+from lib import launch, parallel, runs, sample, scratch_bert, scratch_hubert, speech_sample
 from scripts import cluster_units, prepare_audio, pretrain_bert, pretrain_hubert
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,3 +89,4 @@ if __name__ == "__main__":
         for case in SCRIPTS:
             learn(Path(sys.argv[1]), case, ranks=2)
     parallel.leave()
+    launch.end()
