@@ -64,10 +64,16 @@ def bench(
     run(c, "scripts.bench", **how, cases=chosen, then=flags(c))
 
 
+@task(help={"n": "how many damaged inputs"})
+def fuzz(c: Context, n: int = 10_000) -> None:
+    """Try damaged inputs on the scripts that read them. After --: flags of scripts.fuzz."""
+    run(c, "scripts.fuzz", n=n, then=flags(c))
+
+
 @task
 def memory(c: Context) -> None:
     """Prepare and train on 3000 clips and on 30,000: peak memory of both. After --: flags."""
     run(c, "scripts.bench_memory", then=flags(c))
 
 
-namespace = Collection(lint, format_code, slow, gpu, bench, memory)
+namespace = Collection(lint, format_code, slow, gpu, bench, fuzz, memory)
