@@ -64,10 +64,10 @@ def bench(
     run(c, "scripts.bench", **how, cases=chosen, then=flags(c))
 
 
-@task(help={"n": "how many damaged inputs"})
-def fuzz(c: Context, n: int = 10_000) -> None:
+@task(help={"inputs": "how many"})
+def fuzz(c: Context, inputs: int = 10_000) -> None:
     """Try damaged inputs on the scripts that read them. After --: flags of scripts.fuzz."""
-    run(c, "scripts.fuzz", n=n, then=flags(c))
+    run(c, "scripts.fuzz", n=inputs, then=flags(c))
 
 
 @task
