@@ -37,7 +37,7 @@ class RunFlags:
     """Save what is needed to go on at a validation, but for those within so many seconds after
     the last time; 0: at each."""
     save_every: int = 0
-    """Save what is needed to go on each so many steps, beside each validation; 0: not so."""
+    """The same each so many steps; 0: not so."""
     save_minutes: float = 10
     """The same each so many minutes; 0: not so."""
     keep_checkpoints: Annotated[int, tyro.conf.arg(aliases=("--keep",))] = 2
