@@ -25,7 +25,6 @@ from lib.loader import Split, batches
 from lib.models import Classifier
 from lib.persian import Progress
 
-ROWS_AT_ONCE = {"cpu": 16, "cuda": 64}  # of median length, while a store is made
 Mode = Literal["auto", "on", "off"]
 
 
@@ -167,8 +166,9 @@ def make(
         if job.folder.exists():
             return False
         lengths = job.source.lengths[job.rows]
-        at_once = ROWS_AT_ONCE.get(_device(classifier).type, 16)
-        order = plan.by_length(lengths, budget=at_once * int(np.median(lengths)))
+        gpu = _device(classifier).type == "cuda"
+        budget = plan.budget(lengths, unit=job.source.unit, gpu=gpu)
+        order = plan.by_length(lengths, budget=budget)
         found = _computed(classifier, job.source, [job.rows[some] for some in order], dtype)
         if progress:
             found = _counted(found, len(job.rows), progress)

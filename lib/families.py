@@ -139,6 +139,19 @@ def embed_speech(
     return encoder.encoder.dropout(hidden)
 
 
+def refuse_no_filler(encoder: Any) -> None:
+    """Refuse to hide frames from a speech encoder that has nothing to put in their place.
+
+    Raises:
+        UserError: if so.
+    """
+    if getattr(encoder, "masked_spec_embed", None) is None:
+        raise UserError(
+            "this encoder has no masked_spec_embed to hide frames with, for its config.json has "
+            "mask_time_prob 0: give --mask-time 0, or set mask_time_prob as it was trained"
+        )
+
+
 def hide_spans(
     hidden: Tensor, mask: Tensor | None, filler: Tensor, *, share: float, min_spans: int = 2
 ) -> Tensor:

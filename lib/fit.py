@@ -39,6 +39,7 @@ class Task:
         loss_fn: of logits (B, C) and labels (B,), the sum over the batch.
         validate: figures of the model now: n, loss, accuracy and what else `--metric` may name.
         save: writes `best/`, the folder given first, with a record of how it came about.
+        budget: padded length of a forward pass at the most, see train.steps.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class Task:
     loss_fn: Callable[[Tensor, Tensor], Tensor]
     validate: Callable[[], Record]
     save: Callable[[Path, Record], None]
+    budget: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,7 @@ def fit(
     cached = _ahead(run, found, classifier, splits, caching, options, stop)
     rows, validation = cached["train"], cached["validation"]
     weights = optim.balanced_weights(rows.labels, len(corpus.labels)).to(device)
+    only_head = cached is not splits and classifier.prefix_layers == classifier.read_layers
     in_turn = None if getattr(validation, "fixed_rows", True) else options.batch_size
     task = Task(
         model=classifier,
@@ -125,6 +128,7 @@ def fit(
             in_turn=in_turn,
         ),
         save=lambda folder, record: surgery.save(folder, classifier, spec, record=record),
+        budget=0 if only_head else predict.training_budget(splits["train"], device),
     )
     more = {"cached": cached is not splits}
     yield from train_to_end(run, task, options, found=found, saving=saving, more=more, stop=stop)
@@ -174,7 +178,12 @@ def train_to_end(
     saved_at, started = time.monotonic(), time.perf_counter()
     saved: Record | None = None
     for record in train.steps(
-        state, task.train, options, loss_fn=task.loss_fn, validate=task.validate
+        state,
+        task.train,
+        options,
+        loss_fn=task.loss_fn,
+        validate=task.validate,
+        budget=task.budget,
     ):
         validates = record["event"] == "validation"
         if validates:

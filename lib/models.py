@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lib.errors import UserError
-from lib.families import Family, family_of, speech_features
+from lib.families import Family, family_of, refuse_no_filler, speech_features
 from lib.spec import read_encoder_config
 
 POOLINGS = ("cls", "mean", "max", "weighted")
@@ -60,7 +60,8 @@ class Classifier(nn.Module):
             mask_time: share of a clip's frames that SpecAugment hides in training.
 
         Raises:
-            UserError: for a pooling or a head that does not exist, or does not fit the rest.
+            UserError: for a pooling or a head that does not exist, or does not fit the rest; for an
+                encoder that has nothing to hide frames with.
         """
         super().__init__()
         if pooling not in POOLINGS or head not in HEADS:
@@ -69,6 +70,8 @@ class Classifier(nn.Module):
             )
         if pooling == "weighted" and layerdrop > 0:
             raise UserError("pooling weighted needs every layer: turn --layerdrop off")
+        if mask_time > 0:
+            refuse_no_filler(encoder)
         config = encoder.config
         self.family = family_of(config.to_dict())
         self.encoder: Any = encoder
@@ -257,7 +260,6 @@ def load_encoder(folder: Path) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    logging.set_verbosity_error()  # what it would warn of is checked below
     family = family_of(read_encoder_config(folder))
     try:
         encoder, seen = AutoModel.from_pretrained(

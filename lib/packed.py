@@ -205,6 +205,9 @@ def read_manifest(folder: Path) -> pd.DataFrame:
             raise ValueError(f"no column {min(set(COLUMNS) - set(frame.columns))}")
         if not (frame[["shard", "offset", "n_samples"]].astype(np.int64) >= 0).all(axis=None):
             raise ValueError("a place in the audio is below 0")
+        seconds = frame["seconds"].to_numpy(float)
+        if not (np.isfinite(seconds) & (seconds > 0)).all():
+            raise ValueError("a clip has no length in seconds")
         if not np.array_equal(frame["id"].to_numpy(), np.arange(len(frame))):
             raise ValueError("its ids are not 0, 1, 2 ...")
     except (ValueError, TypeError) as error:  # pandas's own are of these kinds

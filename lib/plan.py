@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 LIMIT_SEED = 44
+# A forward pass where it is fastest: on a GPU, without gradients, rows of median length; on the CPU
+# tokens or seconds, for what does not fit its caches makes it wait (docs/speed.md).
+GPU_ROWS, CPU_TOKENS, CPU_SECONDS = 64, 1024, 8
 
 
 def epoch(
@@ -60,6 +63,26 @@ def epoch(
     return [_share(step, ranks=ranks, accumulation=accumulation) for step in steps]
 
 
+def in_passes(
+    step: list[list[np.ndarray]], lengths: np.ndarray, *, budget: int
+) -> list[list[np.ndarray]]:
+    """The same step of `epoch` in more forward passes, each of that padded length at the most.
+
+    Args:
+        step: ranks → micro-batches → row indices.
+        lengths: (N,) cost of each row.
+        budget: a row that alone exceeds it is a pass of its own.
+    """
+    ranks: list[list[np.ndarray]] = [[] for _ in step]
+    for turn in zip(*step, strict=True):
+        in_order = [rows[np.argsort(lengths[rows], kind="stable")] for rows in turn]
+        cuts = [_cut(rows, lengths, n_rows=len(rows), budget=budget) for rows in in_order]
+        n_passes = max(1, *map(len, cuts))
+        for passes, rows, parts in zip(ranks, turn, cuts, strict=True):
+            passes += parts + [rows[:0]] * (n_passes - len(parts))
+    return ranks
+
+
 def balanced(labels: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Row indices of an epoch in which each class that occurs is equally likely: (N,) int64.
 
@@ -87,6 +110,19 @@ def limited(labels: np.ndarray, limit: int) -> np.ndarray:
         rows = order[labels[order] == label]
         share[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
     return np.sort(np.argsort(share, kind="stable")[:limit])
+
+
+def budget(lengths: np.ndarray, *, unit: int, gpu: bool) -> int:
+    """The padded length of a forward pass, for `by_length` and, on the CPU, `in_passes`.
+
+    Args:
+        lengths: (N,) cost of each row.
+        unit: of `lengths`: 1 token, or samples of a second.
+        gpu: whether the pass runs on one.
+    """
+    if gpu:
+        return GPU_ROWS * max(1, int(np.median(lengths)))
+    return CPU_TOKENS if unit == 1 else CPU_SECONDS * unit
 
 
 def by_length(lengths: np.ndarray, *, budget: int, max_rows: int = 1024) -> Iterator[np.ndarray]:

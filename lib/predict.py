@@ -35,8 +35,18 @@ def passes(
         rows = np.arange(len(split))
         return [rows[start : start + in_turn] for start in range(0, len(rows), in_turn)]
     if budget is None:
-        budget = (64 if device.type == "cuda" else 8) * max(1, int(split.lengths.max()))
+        budget = plan.budget(split.lengths, unit=split.unit, gpu=device.type == "cuda")
     return list(plan.by_length(split.lengths, budget=budget))
+
+
+def training_budget(split: Split, device: torch.device) -> int:
+    """The padded length of a forward pass of a training step on the CPU; 0 for any.
+
+    That is on a GPU, and where a row's outcome depends on which rows it is padded with.
+    """
+    if device.type != "cpu" or not getattr(split, "fixed_rows", True):
+        return 0
+    return plan.budget(split.lengths, unit=split.unit, gpu=False)
 
 
 def predict(

@@ -40,8 +40,9 @@ def scores(
     if kind == "random":
         return heads.random_scores(classifier, seed=seed)
     rows = np.random.default_rng(seed).permutation(len(split))[:n_rows]
-    order = plan.by_length(split.lengths[rows], budget=16 * int(split.lengths.max()))
     device = next(classifier.parameters()).device
+    budget = plan.budget(split.lengths, unit=split.unit, gpu=device.type == "cuda")
+    order = plan.by_length(split.lengths[rows], budget=budget)
     batches = loader.batches(split, (rows[some] for some in order), device=device)
     return heads.gradient_importance(classifier, batches, optim.cross_entropy())
 

@@ -186,8 +186,9 @@ def check_encoder(config: Any, path: Path) -> None:
     if family.feature_encoder:
         _check_convolutions(config, path)
     for name, value in config.items():
-        limit = 1.0 if name.endswith(("dropout", "_prob")) else math.inf
-        if isinstance(value, float) and not (value <= limit and abs(value) < math.inf):
+        low, high = (0, 1) if name.endswith(("dropout", "_prob")) else (-math.inf, math.inf)
+        is_number = isinstance(value, int | float)
+        if is_number and not (low <= value <= high and abs(value) < math.inf):
             raise UserError(f"{path} is of no model: its {name} is {value!r:.40}")
     padding = None if family.feature_encoder else config.get("pad_token_id")
     if padding is not None and (
@@ -198,7 +199,9 @@ def check_encoder(config: Any, path: Path) -> None:
         if config.get(name):
             raise UserError(f"{path} has {name}, which is not supported; take another model")
     from transformers import CONFIG_MAPPING
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # what it would warn of is refused here or at loading
     try:
         CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
     except Exception as error:  # each field has its own checks, with errors of their own

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib import optim, parallel
+from lib import optim, parallel, plan
 from lib.course import course, epoch_plan
 from lib.loader import Batch, Split, batches
 from lib.options import Training
@@ -111,6 +111,7 @@ def steps(
     *,
     loss_fn: Callable[[Tensor, Tensor], Tensor],
     validate: Callable[[], Record],
+    budget: int = 0,
 ) -> Iterator[Record]:
     """Train from `state` to the end of the run, yielding a record after each step.
 
@@ -127,6 +128,8 @@ def steps(
         options: of the loop.
         loss_fn: of logits (B, C) and labels (B,), the sum over the batch.
         validate: figures of the model now, with those that `options.metric` may name.
+        budget: padded length of a forward pass at the most, to which micro-batches are cut; the
+            step stays the same. 0 leaves them as they are.
 
     Raises:
         UserError: if a loss or a gradient was not finite; the weights are those before that step.
@@ -149,6 +152,8 @@ def steps(
         epoch, done = whole.place(state.step)
         split, todo = epoch_plan(options, train, epoch)
         todo = todo[done : done + whole.total - state.step]
+        if budget:
+            todo = [plan.in_passes(step, split.lengths, budget=budget) for step in todo]
         feed = batches(split, (rows for step in todo for rows in _rows(step)), device=device)
         for step in todo:
             group = [(next(feed), len(rows) > 0) for rows in step[parallel.rank()]]

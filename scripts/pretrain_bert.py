@@ -98,6 +98,7 @@ def _task(
     import torch
 
     from lib import fit, optim
+    from lib.predict import training_budget
     from lib.pretrain import masks
     from lib.pretrain import output as pretrain
     from lib.pretrain import text as pretrain_text
@@ -118,6 +119,7 @@ def _task(
         loss_fn=optim.cross_entropy(label_smoothing=cfg.label_smoothing),
         validate=functools.partial(pretrain.validate, learner, held_out, amp=options.amp),
         save=lambda folder, record: pretrain.save(folder, learner, start=model, record=record),
+        budget=training_budget(train, device),
     )
 
 

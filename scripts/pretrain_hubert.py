@@ -104,6 +104,7 @@ def _task(
     import torch
 
     from lib import fit, optim
+    from lib.predict import training_budget
     from lib.pretrain import masks, units
     from lib.pretrain import output as pretrain
     from lib.pretrain import speech as pretrain_speech
@@ -133,6 +134,7 @@ def _task(
         loss_fn=optim.cross_entropy(label_smoothing=cfg.label_smoothing),
         validate=functools.partial(pretrain.validate, learner, held_out, amp=options.amp),
         save=lambda folder, record: pretrain.save(folder, learner, start=model, record=record),
+        budget=training_budget(train, device),
     )
 
 

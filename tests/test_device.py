@@ -1,12 +1,18 @@
 """Devices: what each name gives, and that a GPU which torch cannot use stops the run."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lib import device
 from lib.errors import UserError
+
+SHOWN: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
 
 
 @pytest.fixture
@@ -80,3 +86,20 @@ def test_an_nvidia_gpu_is_seen_by_its_device_file_or_its_driver(tmp_path: Path) 
     (tmp_path / "other/dev").mkdir(parents=True)
     (tmp_path / "other/dev/nvidia0").touch()
     assert device.nvidia_gpu_present(tmp_path / "other")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_on_the_cpu_freed_memory_is_not_given_back_to_the_system() -> None:
+    code = (
+        "import resource, torch; from lib import device; device.pick('cpu') if {0} else None\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for i in range(60):\n"
+        "    before = faults() if i == 40 else before if i else 0\n"
+        "    torch.ones(2**24)\n"
+        "print(faults() - before)"
+    )
+    n_faults = [
+        int(subprocess.run([sys.executable, "-c", code.format(on)], **SHOWN).stdout)
+        for on in (False, True)
+    ]
+    assert 100 * n_faults[1] < n_faults[0]  # 64 MB have 16,384 pages

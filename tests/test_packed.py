@@ -1,5 +1,6 @@
 """Packed audio: what is written is read, without copies, whatever the shards."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 
 from lib.errors import UserError
 from lib.files import sha256
-from lib.packed import Packed, PackedWriter, open_packed, read_meta, shard_name
+from lib.packed import (
+    Packed,
+    PackedWriter,
+    open_packed,
+    read_manifest,
+    read_meta,
+    shard_name,
+)
 from tests.conftest import pack
 
 LENGTHS = (700, 400, 1, 1000, 2500, 10)
@@ -95,6 +103,22 @@ def test_a_flipped_bit_is_one_line(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"audio-000\.pcm is damaged .*--force"):
         open_packed(folder)
+
+
+@pytest.mark.parametrize("seconds", ["'a", "0.2../0.2", "", "inf", "-1"])
+def test_a_length_that_is_none_is_one_line_though_its_sum_is_right(
+    tmp_path: Path, seconds: str
+) -> None:
+    rows = pd.DataFrame({"label_filename": ["A"] * len(LENGTHS)})
+    folder = pack(tmp_path / "clips", clips(), rows)
+    path, meta = folder / "manifest.csv", json.loads((folder / "meta.json").read_text())
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame.loc[1, "seconds"] = seconds
+    frame.to_csv(path, index=False)
+    meta["files"]["manifest.csv"] = sha256(path)
+    (folder / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=r"manifest\.csv is damaged .*--force"):
+        read_manifest(folder)
 
 
 def test_only_int16_of_one_dimension_is_written(tmp_path: Path) -> None:

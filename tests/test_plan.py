@@ -78,6 +78,20 @@ def test_a_budget_bounds_the_padded_length_of_each_step(shares: int) -> None:
         assert len(rows) * lengths[rows].max() <= 150 * shares or len(rows) == 1
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_step_in_passes_holds_the_same_rows_and_as_many_passes_on_each_rank(ranks: int) -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 200)
+    lengths[7] = 400
+    steps = plan.epoch(lengths, batch_size=16, accumulation=2, ranks=ranks, seed=0, epoch=0, pool=1)
+    for step in steps:
+        passes = plan.in_passes(step, lengths, budget=150)
+        assert len({len(of_rank) for of_rank in passes}) == 1
+        for before, after in zip(step, passes, strict=True):
+            assert sorted(np.concatenate(after)) == sorted(np.concatenate(before))
+            assert all(len(r) * lengths[r].max() <= 150 for r in after if len(r) > 1)
+    assert plan.in_passes([[np.array([7, 3])]], lengths, budget=9999)[0][0].tolist() == [3, 7]
+
+
 def test_balanced_rows_hold_each_class_equally_and_repeat_none_too_early() -> None:
     labels = np.repeat([0, 1, 2], [60, 30, 9])
     rows = plan.balanced(labels, seed=0, epoch=0)

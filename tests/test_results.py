@@ -276,3 +276,12 @@ def test_the_reports_classes_average_to_what_it_prints() -> None:
     uar = np.mean([recall for _, recall, _ in test.per_class.values()])
     (own,) = [of for of in reference.PUBLISHED_ON["shemo"] if of.source == "the reference report"]
     assert own.uar == pytest.approx(uar, abs=0.01)
+
+
+def test_a_run_whose_config_lacks_what_places_it_is_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "study", "AN", "AN", group=0)
+    config = files.read_json(folder / "config.json")
+    del config["options"]["variant"]
+    files.write_json(folder / "config.json", config)
+    with pytest.raises(UserError, match=r"config\.json is damaged \(options\.variant is missing\)"):
+        results.of_study(tmp_path / "study")

@@ -105,6 +105,9 @@ def test_an_encoder_config_with_impossible_values_is_refused(tmp_path: Path) -> 
     for name in ("attention_probs_dropout_prob", "layer_norm_eps", "hidden_dropout"):
         with pytest.raises(UserError, match=f"its {name} is inf"):
             check_encoder(config | {name: math.inf}, tmp_path / "config.json")
+    for share in (2, -1, 10**400, 1.5):
+        with pytest.raises(UserError, match="its hidden_dropout is"):
+            check_encoder(config | {"hidden_dropout": share}, tmp_path / "config.json")
     with pytest.raises(UserError, match="it knows no 'gel'"):
         empty_encoder(config | {"hidden_act": "gel"})
 

@@ -1,5 +1,6 @@
 """HuBERT, wav2vec 2.0 and WavLM, post- and pre-norm: the same promises as for text."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lib import families, heads, surgery
+from lib import families, files, heads, surgery
 from lib.errors import UserError
 from lib.models import Classifier
 from lib.spec import Spec, read_encoder_config
@@ -170,6 +171,18 @@ def test_what_cannot_be_computed_ahead_is_not(folders: dict[str, Path]) -> None:
     assert build(folders["wavlm"], **everything).prefix_layers is None
     with pytest.raises(ValueError, match="no frozen prefix"):
         build(folders["hubert"]).prefix(**batch())
+
+
+def test_frames_are_not_hidden_from_an_encoder_that_has_no_filler(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "hubert"
+    shutil.copytree(folders["hubert"], folder)
+    config = files.read_json(folder / "config.json") | {"mask_time_prob": 0, "mask_feature_prob": 0}
+    files.write_json(folder / "config.json", config)
+    assert build(folder, mask_time=0.0).mask_time == 0
+    with pytest.raises(UserError, match=r"no masked_spec_embed .* give --mask-time 0"):
+        build(folder, mask_time=0.1)
 
 
 def test_frozen_convolutions_stay_and_the_rest_learns(folders: dict[str, Path]) -> None:

@@ -14,6 +14,7 @@ from lib.bench import flops as bench_flops
 from lib.bench.table import Measured
 from lib.cache import Caching
 from lib.corpus import Corpus
+from lib.device import pick
 from lib.options import Training
 from lib.predict import precision, predict
 from lib.spec import Spec, read_encoder_config
@@ -35,6 +36,7 @@ class Job:
         n_train, n_validation: rows of text; of speech all.
         epochs: each ends with a validation, by which both keep their best weights.
         batch_size: rows of an optimizer step.
+        passes: of which our side makes a step; the report's way takes two clips a pass.
         learning_rate: after a warm-up over a tenth of the steps; then it falls linearly.
         n_frozen: first layers that are frozen, with the embeddings; in speech the convolutions are
             frozen in any case.
@@ -49,6 +51,7 @@ class Job:
     n_validation: int = 0
     epochs: int
     batch_size: int
+    passes: int = 1
     learning_rate: float
     n_frozen: int = 0
     n_layers: int | None = None
@@ -97,7 +100,8 @@ def options_of(job: Job) -> Training:
     """The loop's options for a job."""
     return Training(
         epochs=job.epochs,
-        batch_size=job.batch_size,
+        batch_size=job.batch_size // job.passes,
+        accumulation=job.passes,
         learning_rate=job.learning_rate,
         weight_decay=0.0,
         metric="accuracy",
@@ -127,7 +131,7 @@ def train(job: Job, *, cache: str, device: str) -> Measured:
         device: to compute on.
     """
     with tempfile.TemporaryDirectory(dir=job.out) as folder:
-        place, made = torch.device(device), Path(folder)
+        place, made = pick(device), Path(folder)
         started = time.perf_counter()
         data = speech(job, made / "prepared") if job.speech else text(job)
         spec = spec_of(job, data.labels)

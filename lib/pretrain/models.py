@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lib import surgery
-from lib.errors import UserError
+from lib.families import refuse_no_filler
 from lib.models import Classifier
 from lib.spec import Spec
 
@@ -56,10 +56,7 @@ class MaskedSpeech(nn.Module):
         """
         super().__init__()
         width = body.encoder.config.hidden_size
-        if getattr(body.encoder, "masked_spec_embed", None) is None:
-            raise UserError(
-                "this encoder has no masked_spec_embed: its mask_time_prob must not be 0"
-            )
+        refuse_no_filler(body.encoder)
         body.encoder.masked_spec_embed.requires_grad_(True)
         self.body, self.temperature = _headless(body), temperature
         narrow = min(WIDTH, width)
