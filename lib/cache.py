@@ -24,6 +24,7 @@ from lib.errors import UserError
 from lib.loader import Split, batches
 from lib.models import Classifier
 from lib.persian import Progress
+from lib.predict import budget_of
 
 Mode = Literal["auto", "on", "off"]
 
@@ -166,9 +167,7 @@ def make(
         if job.folder.exists():
             return False
         lengths = job.source.lengths[job.rows]
-        gpu = _device(classifier).type == "cuda"
-        budget = plan.budget(lengths, unit=job.source.unit, gpu=gpu)
-        order = plan.by_length(lengths, budget=budget)
+        order = plan.by_length(lengths, budget=budget_of(classifier, job.source))
         found = _computed(classifier, job.source, [job.rows[some] for some in order], dtype)
         if progress:
             found = _counted(found, len(job.rows), progress)

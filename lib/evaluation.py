@@ -29,7 +29,7 @@ def timed(
         dtype: of autocast, None for full precision.
         in_turn: rows of each batch, one after another; None puts those of one length together.
     """
-    order = passes(split, next(classifier.parameters()).device, in_turn=in_turn)
+    order = passes(classifier, split, in_turn=in_turn)
     started = time.perf_counter()
     logits = predict(classifier, split, dtype=dtype, order=order)
     seconds = time.perf_counter() - started

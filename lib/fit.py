@@ -128,7 +128,7 @@ def fit(
             in_turn=in_turn,
         ),
         save=lambda folder, record: surgery.save(folder, classifier, spec, record=record),
-        budget=0 if only_head else predict.training_budget(splits["train"], device),
+        budget=0 if only_head else predict.training_budget(classifier, splits["train"]),
     )
     more = {"cached": cached is not splits}
     yield from train_to_end(run, task, options, found=found, saving=saving, more=more, stop=stop)

@@ -92,6 +92,13 @@ class Classifier(nn.Module):
         return self.layerdrop > 0 or self.mask_time > 0
 
     @property
+    def width(self) -> int:
+        """Numbers at a place: of hidden states or, if these are wider, of the convolutions."""
+        config = self.encoder.config
+        convolutions = config.conv_dim if self.family.feature_encoder else ()
+        return max([config.hidden_size, *convolutions])
+
+    @property
     def reads_first(self) -> bool:
         """Whether of the last computed layer only the first position is read, and so computed."""
         return self.pooling == "cls" and self.family.first_position is not None

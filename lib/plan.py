@@ -8,6 +8,7 @@ LIMIT_SEED = 44
 # A forward pass where it is fastest: on a GPU, without gradients, rows of median length; on the CPU
 # tokens or seconds, for what does not fit its caches makes it wait (docs/speed.md).
 GPU_ROWS, CPU_TOKENS, CPU_SECONDS = 64, 1024, 8
+NARROW = 256  # numbers at a place; of narrower models as many more places fit
 
 
 def epoch(
@@ -112,17 +113,18 @@ def limited(labels: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.argsort(share, kind="stable")[:limit])
 
 
-def budget(lengths: np.ndarray, *, unit: int, gpu: bool) -> int:
+def budget(lengths: np.ndarray, *, unit: int, width: int, gpu: bool) -> int:
     """The padded length of a forward pass, for `by_length` and, on the CPU, `in_passes`.
 
     Args:
         lengths: (N,) cost of each row.
         unit: of `lengths`: 1 token, or samples of a second.
+        width: of the model: of its hidden states or, if these are wider, its convolutions.
         gpu: whether the pass runs on one.
     """
     if gpu:
         return GPU_ROWS * max(1, int(np.median(lengths)))
-    return CPU_TOKENS if unit == 1 else CPU_SECONDS * unit
+    return max(1, NARROW // width) * (CPU_TOKENS if unit == 1 else CPU_SECONDS * unit)
 
 
 def by_length(lengths: np.ndarray, *, budget: int, max_rows: int = 1024) -> Iterator[np.ndarray]:

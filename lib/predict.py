@@ -21,13 +21,13 @@ def forward(model: nn.Module, batch: Batch, *, dtype: torch.dtype | None) -> Ten
 
 
 def passes(
-    split: Split, device: torch.device, *, budget: int | None = None, in_turn: int | None = None
+    model: nn.Module, split: Split, *, budget: int | None = None, in_turn: int | None = None
 ) -> list[np.ndarray]:
     """The batches of a pass without gradients: rows of about one length together.
 
     Args:
+        model: on its device.
         split: to pass over.
-        device: to compute on.
         budget: padded length of one batch, in the unit of the split's lengths.
         in_turn: rows of each batch, one after another, whatever their lengths.
     """
@@ -35,18 +35,24 @@ def passes(
         rows = np.arange(len(split))
         return [rows[start : start + in_turn] for start in range(0, len(rows), in_turn)]
     if budget is None:
-        budget = plan.budget(split.lengths, unit=split.unit, gpu=device.type == "cuda")
+        budget = budget_of(model, split)
     return list(plan.by_length(split.lengths, budget=budget))
 
 
-def training_budget(split: Split, device: torch.device) -> int:
+def budget_of(model: nn.Module, split: Split) -> int:
+    """The padded length of a forward pass that is fastest, in the unit of the split's lengths."""
+    device = next(model.parameters()).device.type
+    width: Any = model.width  # of every model that the loop trains
+    return plan.budget(split.lengths, unit=split.unit, width=width, gpu=device == "cuda")
+
+
+def training_budget(model: nn.Module, split: Split) -> int:
     """The padded length of a forward pass of a training step on the CPU; 0 for any.
 
     That is on a GPU, and where a row's outcome depends on which rows it is padded with.
     """
-    if device.type != "cpu" or not getattr(split, "fixed_rows", True):
-        return 0
-    return plan.budget(split.lengths, unit=split.unit, gpu=False)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return budget_of(model, split) if on_cpu and getattr(split, "fixed_rows", True) else 0
 
 
 def predict(
@@ -69,7 +75,7 @@ def predict(
         order: batches of rows, together each row once; None takes `passes`.
     """
     device = next(model.parameters()).device
-    order = passes(split, device, budget=budget) if order is None else order
+    order = passes(model, split, budget=budget) if order is None else order
     mine = parallel.take_turns(list(order))
     model.eval()
     parts = []
@@ -107,7 +113,7 @@ def validate(
         rows; n_predicted and n_true, rows by class.
     """
     device = next(model.parameters()).device
-    order = passes(split, device, in_turn=in_turn)
+    order = passes(model, split, in_turn=in_turn)
     logits = predict(model, split, dtype=precision(amp, device), order=order)
     predicted = logits.argmax(1)
     found = metrics.summarize(split.labels, predicted, class_names=class_names)

@@ -12,7 +12,7 @@ from lib import files, heads, loader, optim, plan
 from lib.errors import UserError
 from lib.loader import Split
 from lib.models import Classifier
-from lib.predict import precision, predict
+from lib.predict import budget_of, precision, predict
 from lib.spec import Spec
 
 # Options of a run that decide which training rows it has, and what they are.
@@ -41,8 +41,7 @@ def scores(
         return heads.random_scores(classifier, seed=seed)
     rows = np.random.default_rng(seed).permutation(len(split))[:n_rows]
     device = next(classifier.parameters()).device
-    budget = plan.budget(split.lengths, unit=split.unit, gpu=device.type == "cuda")
-    order = plan.by_length(split.lengths[rows], budget=budget)
+    order = plan.by_length(split.lengths[rows], budget=budget_of(classifier, split))
     batches = loader.batches(split, (rows[some] for some in order), device=device)
     return heads.gradient_importance(classifier, batches, optim.cross_entropy())
 

@@ -124,7 +124,6 @@ def speech_job(
         model=str(models / name),
         epochs=2 if size == "base" and not gpu else 4,
         batch_size=4,
-        passes=1 if gpu else 4,
         learning_rate=5e-5 if size == "base" else 1e-3,
         out=str(out),
     )

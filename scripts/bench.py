@@ -52,7 +52,7 @@ class Config:
     """Of torch on the CPU; by default one a core. On a busy machine one is steadier."""
     data: str = "data/prepared/farstail-none"
     """Prepared text; where it is not there, generated rows as long as FarsTail's."""
-    rows: int = 192
+    rows: int = 128
     """Pairs of text to train on, on the CPU."""
     out: str = "runs/bench"
     """Folder of bench.json and bench.md, and of what is made on the way."""

@@ -134,7 +134,7 @@ def _task(
         loss_fn=optim.cross_entropy(label_smoothing=cfg.label_smoothing),
         validate=functools.partial(pretrain.validate, learner, held_out, amp=options.amp),
         save=lambda folder, record: pretrain.save(folder, learner, start=model, record=record),
-        budget=training_budget(train, device),
+        budget=training_budget(learner, train),
     )
 
 

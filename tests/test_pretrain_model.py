@@ -62,14 +62,12 @@ def unit_split(folder: Path, frames: Frames, *, seen_share: float = 0.0) -> Unit
         for n_units in UNITS
     ]
     return UnitSplit(
-        clips=clips,
+        source=clips,
         tracks=tracks,
         frames=frames,
         spans=Spans(length=3),
         seen_share=seen_share,
         drawn=(1, 2),
-        lengths=LENGTHS,
-        labels=zeros,
     )
 
 
@@ -111,7 +109,7 @@ def test_the_loss_of_masked_units_is_that_of_the_paper(
         for row in range(4):  # each alone: the batch's padding must not matter
             n = split.frames.count(int(LENGTHS[row]))
             hidden = masks.frames(n, spans=split.spans, rng=masks.generator(1, 2, row))
-            wave = torch.from_numpy(split.clips.waveform(row))[None]
+            wave = torch.from_numpy(split.source.waveform(row))[None]
             theirs = model.body.encoder.train()  # transformers hides frames in training only
             theirs.config.update(
                 dict.fromkeys(("hidden_dropout", "attention_dropout", "feat_proj_dropout"), 0.0)
@@ -190,7 +188,7 @@ def word_split(n_tokens: int) -> WordSplit:
         groups=np.arange(3),
     )
     how = masks.Words(share=0.3, mask_id=4, special=special, continues=continues & ~special)
-    return WordSplit(texts=texts, how=how)
+    return WordSplit(source=texts, how=how)
 
 
 def test_the_loss_of_masked_words_is_that_of_transformers(text_folder: Path) -> None:
@@ -217,7 +215,7 @@ def test_the_loss_of_masked_words_is_that_of_transformers(text_folder: Path) -> 
             **{name: batch[name] for name in kept}, labels=labels.view(batch["input_ids"].shape)
         ).loss
     assert float(ours) / len(batch["labels"]) == pytest.approx(float(expected), rel=1e-5)
-    original = split.texts.collate(np.arange(3))["input_ids"]
+    original = split.source.collate(np.arange(3))["input_ids"]
     assert torch.equal(original.flatten()[batch["positions"]], batch["labels"])
     elsewhere = torch.ones(original.numel(), dtype=torch.bool)
     elsewhere[batch["positions"]] = False

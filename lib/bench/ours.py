@@ -36,7 +36,6 @@ class Job:
         n_train, n_validation: rows of text; of speech all.
         epochs: each ends with a validation, by which both keep their best weights.
         batch_size: rows of an optimizer step.
-        passes: of which our side makes a step; the report's way takes two clips a pass.
         learning_rate: after a warm-up over a tenth of the steps; then it falls linearly.
         n_frozen: first layers that are frozen, with the embeddings; in speech the convolutions are
             frozen in any case.
@@ -51,7 +50,6 @@ class Job:
     n_validation: int = 0
     epochs: int
     batch_size: int
-    passes: int = 1
     learning_rate: float
     n_frozen: int = 0
     n_layers: int | None = None
@@ -100,8 +98,7 @@ def options_of(job: Job) -> Training:
     """The loop's options for a job."""
     return Training(
         epochs=job.epochs,
-        batch_size=job.batch_size // job.passes,
-        accumulation=job.passes,
+        batch_size=job.batch_size,
         learning_rate=job.learning_rate,
         weight_decay=0.0,
         metric="accuracy",

@@ -64,6 +64,11 @@ class MaskedSpeech(nn.Module):
         self.embeddings = nn.ParameterList(torch.rand(n, narrow) for n in n_units)
 
     @property
+    def width(self) -> int:
+        """Numbers at a place, see Classifier."""
+        return self.body.width
+
+    @property
     def skips_parts(self) -> bool:
         """Whether a training step may leave out parameters that learn."""
         return self.body.layerdrop > 0
@@ -118,6 +123,11 @@ class MaskedText(nn.Module):
             own = {name: value for name, value in self.named_parameters() if name in TEXT_HEADS}
             for name, value in own.items():
                 value.data.copy_(head[name])
+
+    @property
+    def width(self) -> int:
+        """Numbers at a place, see Classifier."""
+        return self.body.width
 
     @property
     def skips_parts(self) -> bool:

@@ -39,7 +39,7 @@ def validate(
     """
     device = next(model.parameters()).device
     n_sets = len(model.embeddings) if isinstance(model, MaskedSpeech) else 1
-    order = parallel.take_turns(passes(split, device))
+    order = parallel.take_turns(passes(model, split))
     sums = torch.zeros(5, dtype=torch.float64, device=device)
     model.eval()
     with torch.inference_mode():

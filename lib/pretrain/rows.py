@@ -1,17 +1,77 @@
 """Which rows a model learns from without labels, and which it is held against."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from lib import files
 from lib.errors import UserError
 
+if TYPE_CHECKING:
+    from lib.loader import Split
+
 STREAM = 8  # of the generators
 FIXED = (2**31, 0)  # seed and epoch of the masks of what is held out: the same at every validation
 SHARE, MOST = 0.05, 1000  # of the groups
+
+
+@dataclass(kw_only=True)
+class MaskedRows:
+    """Rows of which parts are to be told: what the loop asks of a split, but for the batches.
+
+    Attributes:
+        source: the rows.
+        drawn: seed and epoch of the masks.
+    """
+
+    source: "Split"
+    drawn: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.source)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) cost of each row, in tokens or samples."""
+        return self.source.lengths
+
+    @property
+    def unit(self) -> int:
+        """What `lengths` counts: 1 token, or samples a second."""
+        return self.source.unit
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) zeros; the examples of a batch are its places, not its rows."""
+        return np.zeros(len(self), np.int64)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(N,) int64: row of the source file, or clip in the manifest."""
+        return self.source.ids
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(N,) int64, what stays together."""
+        return self.source.groups
+
+    @property
+    def flags(self) -> dict[str, np.ndarray]:
+        """None."""
+        return {}
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """None."""
+        return {}
+
+    def epoch(self, *, seed: int, epoch: int) -> Self:
+        """The same rows under other masks."""
+        return replace(self, drawn=(seed, epoch))
 
 
 def hold_out(groups: np.ndarray, *, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from lib.packed import SAMPLE_RATE
 from lib.pretrain import masks, units
 from lib.pretrain.features import Frames
 from lib.pretrain.masks import Spans
-from lib.pretrain.rows import FIXED, hold_out
+from lib.pretrain.rows import FIXED, MaskedRows, hold_out
 from lib.pretrain.units import Track
 from lib.speech import SpeechSplit
 
@@ -22,57 +22,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class UnitSplit:
-    """Clips whose units are to be told: what the loop asks of a split, and masks.
+class UnitSplit(MaskedRows):
+    """Clips whose units are to be told.
 
     Attributes:
-        clips: to read; a row of it is a clip.
+        source: the clips.
         tracks: sets of units.
         frames: of the model.
         spans: how frames are hidden.
         seen_share: of the frames to be told, those that are not hidden; 1 takes every frame.
-        drawn: seed and epoch of the masks.
-        lengths: (N,) samples of each row.
-        labels: (N,) zeros; the examples of a batch are its places, not its rows.
     """
 
-    clips: SpeechSplit
+    source: SpeechSplit
     tracks: Sequence[Track]
     frames: Frames
     spans: Spans
     seen_share: float = 0.0
-    drawn: tuple[int, int] = (0, 0)
-    lengths: np.ndarray
-    labels: np.ndarray
-    unit: int = SAMPLE_RATE
-
-    def __len__(self) -> int:
-        """The number of clips."""
-        return len(self.labels)
-
-    @property
-    def ids(self) -> np.ndarray:
-        """(N,) int64: clip in the manifest."""
-        return self.clips.ids
-
-    @property
-    def groups(self) -> np.ndarray:
-        """(N,) int64: nothing that belongs together is known."""
-        return self.clips.ids
-
-    @property
-    def flags(self) -> dict[str, np.ndarray]:
-        """None."""
-        return {}
-
-    @property
-    def columns(self) -> dict[str, np.ndarray]:
-        """None."""
-        return {}
-
-    def epoch(self, *, seed: int, epoch: int) -> "UnitSplit":
-        """The same clips under other masks."""
-        return replace(self, drawn=(seed, epoch))
 
     def collate(self, rows: np.ndarray) -> "dict[str, torch.Tensor]":
         """A batch of the given rows, in their order.
@@ -84,19 +49,20 @@ class UnitSplit:
         """
         import torch
 
-        batch = self.clips.collate(rows)
+        batch = self.source.collate(rows)
         width = self.frames.count(batch["input_values"].shape[1])
         hide = np.zeros((len(rows), width), bool)
+        lengths = self.lengths[rows].tolist()
         seen, targets = [], np.zeros((len(self.tracks), len(rows), width), np.int64)
-        for line, row in enumerate(rows.tolist()):
-            rng = masks.generator(*self.drawn, int(self.ids[row]))
-            n = self.frames.count(int(self.lengths[row]))
+        for line, (clip, length) in enumerate(zip(self.ids[rows].tolist(), lengths, strict=True)):
+            rng = masks.generator(*self.drawn, clip)
+            n = self.frames.count(length)
             hidden = masks.frames(n, spans=self.spans, rng=rng)
             hide[line, :n] = hidden
             seen.append(line * width + self._told(hidden, rng))
             for of_set, track in zip(targets, self.tracks, strict=True):
                 of_set[line, :n] = track.of_clip(
-                    int(self.ids[row]), self.frames, max_samples=self.clips.max_samples
+                    clip, self.frames, max_samples=self.source.max_samples
                 )
         positions = np.concatenate([np.flatnonzero(hide), *seen])
         labels = targets.reshape(len(self.tracks), -1)[:, positions].ravel()
@@ -111,12 +77,7 @@ class UnitSplit:
 
     def take(self, rows: np.ndarray) -> "UnitSplit":
         """The same with only the given rows, in their order."""
-        return replace(
-            self,
-            clips=self.clips.take(rows),
-            lengths=self.lengths[rows],
-            labels=self.labels[rows],
-        )
+        return replace(self, source=self.source.take(rows))
 
 
 def load(
@@ -150,12 +111,10 @@ def load(
     _, every = speech.whole(folder, max_samples=round(max_seconds * SAMPLE_RATE))
     learnt, held = (clips[rows] for rows in hold_out(clips, limit=limit))
     split = UnitSplit(
-        clips=every,
+        source=every,
         tracks=[units.load(folder, name) for name in names],
         frames=frames,
         spans=spans,
-        lengths=every.lengths,
-        labels=np.zeros(len(every), np.int64),
     )
     validation = replace(split.take(held), seen_share=1.0, drawn=FIXED)
     return replace(split.take(learnt), seen_share=seen_share), validation

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from lib.errors import UserError
 from lib.persian import Progress
 from lib.pretrain import masks
 from lib.pretrain.masks import Words
-from lib.pretrain.rows import FIXED, hold_out
+from lib.pretrain.rows import FIXED, MaskedRows, hold_out
 from lib.tokenizer import encode, load_tokenizer, n_token_types, tokenizer_files
 from lib.tokens import TokenSplit
 
@@ -29,57 +29,16 @@ ARRAYS = {"tokens": "<u4", "lengths": "<i4", "second": "<i4", "groups": "<i8"}
 
 
 @dataclass(kw_only=True)
-class WordSplit:
-    """Texts whose words are to be told: what the loop asks of a split, and masks.
+class WordSplit(MaskedRows):
+    """Texts whose words are to be told.
 
     Attributes:
-        texts: their tokens.
+        source: their tokens.
         how: words are hidden.
-        drawn: seed and epoch of the masks.
     """
 
-    texts: TokenSplit
+    source: TokenSplit
     how: Words
-    drawn: tuple[int, int] = (0, 0)
-    unit: int = 1
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.texts)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(N,) tokens of each row."""
-        return self.texts.lengths
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) zeros; the examples of a batch are its places, not its rows."""
-        return np.zeros(len(self), np.int64)
-
-    @property
-    def ids(self) -> np.ndarray:
-        """(N,) int64, row of the source."""
-        return self.texts.ids
-
-    @property
-    def groups(self) -> np.ndarray:
-        """(N,) int64, what stays together."""
-        return self.texts.groups
-
-    @property
-    def flags(self) -> dict[str, np.ndarray]:
-        """None."""
-        return {}
-
-    @property
-    def columns(self) -> dict[str, np.ndarray]:
-        """None."""
-        return {}
-
-    def epoch(self, *, seed: int, epoch: int) -> "WordSplit":
-        """The same texts under other masks."""
-        return replace(self, drawn=(seed, epoch))
 
     def collate(self, rows: np.ndarray) -> "dict[str, torch.Tensor]":
         """A batch of the given rows, in their order.
@@ -90,7 +49,7 @@ class WordSplit:
         """
         import torch
 
-        batch = self.texts.collate(rows)
+        batch = self.source.collate(rows)
         inputs = batch["input_ids"].numpy()
         targets = inputs.ravel().copy()
         found = []
@@ -115,8 +74,8 @@ def parted(
     """
     learnt, held = hold_out(texts.groups, limit=limit)
     return (
-        WordSplit(texts=texts.take(learnt), how=how),
-        WordSplit(texts=texts.take(held), how=how, drawn=FIXED),
+        WordSplit(source=texts.take(learnt), how=how),
+        WordSplit(source=texts.take(held), how=how, drawn=FIXED),
     )
 
 
