@@ -59,16 +59,26 @@ def test_a_damaged_report_is_refused_in_one_line(tmp_path: Path, text: str) -> N
         reports.read(tmp_path)
 
 
-def test_a_checkpoint_whose_state_has_other_types_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"step": "six"}, "step is 'six'"),
+        ({"scheduler": {"_step_count": "6"}}, "scheduler._step_count is '6'"),
+        ({"scheduler": {"lr_lambdas": [3]}}, "scheduler.lr_lambdas[0] is 3"),
+    ],
+)
+def test_a_checkpoint_whose_state_has_other_types_is_passed_over(
+    tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
     import torch
 
-    for step in (3, 6):
-        state = {"step": step if step == 3 else "six"}
-        checkpoints.save(tmp_path, step, {"a": torch.ones(2)}, state, keep=2)
+    for state in ({"step": 3}, {"step": 6} | wrong):
+        number = 3 if state == {"step": 3} else 6
+        checkpoints.save(tmp_path, number, {"a": torch.ones(2)}, state, keep=2)
     found = checkpoints.newest(tmp_path)
     assert found is not None
     assert found[1] == {"step": 3}
-    assert "step is 'six'" in found[2][0]
+    assert said in found[2][0]
 
 
 def test_metrics_shorter_than_at_the_checkpoint_are_refused(tmp_path: Path) -> None:
