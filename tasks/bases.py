@@ -129,8 +129,7 @@ def _of_given(
 
 def how_of(seeds: int, device: str, force: bool) -> dict[str, Any]:
     """Options of whatever trains."""
-    if seeds < 1:
-        raise Exit(f"error: --seeds {seeds}: give 1 or more", code=2)
+    command.check_seeds(seeds)
     return {"device": device, "force": force, "resume": not force}
 
 

@@ -56,6 +56,12 @@ def perform(
         raise Exit(code=code)
 
 
+def check_seeds(seeds: int) -> None:
+    """Refuse a number of seeds that is none before anything is fetched or computed."""
+    if seeds < 1:
+        raise Exit(f"error: --seeds {seeds}: give 1 or more", code=2)
+
+
 def pasteable(words: Sequence[str], slot: warm.Slot = warm.ALONE) -> str:
     """A command line that does the same in a shell."""
     python = sys.executable

@@ -7,7 +7,7 @@ from typing import Any
 from invoke import Collection, Context, Exit, task
 
 from lib import hub, runs
-from tasks.command import ROOT, flags, here, run
+from tasks.command import ROOT, check_seeds, flags, here, run
 from tasks.data import (
     FARSTAIL,
     SHEMO,
@@ -170,8 +170,7 @@ def compare(
 ) -> None:
     """Fine-tune two encoders equally, whole and frozen: which is better? After --: flags."""
     check_choice("kind", kind, ("bert", "hubert"))
-    if seeds < 1:
-        raise Exit(f"error: --seeds {seeds}: give 1 or more", code=2)
+    check_seeds(seeds)
     corpus = data or (FARSTAIL if kind == "bert" else SHEMO)
     parts: list[dict[str, Any]] = [{}]
     if kind == "hubert":

@@ -8,8 +8,9 @@ from typing import Any
 from invoke import Context, Exit, task
 
 from lib import hub, runs
-from tasks.command import flags, line, perform, places, run
+from tasks.command import check_seeds, flags, line, perform, places, run
 from tasks.data import FARSTAIL, SHEMO, emobox_of, local_model, prepared_speech, prepared_text
+from tasks.warm import Slot
 
 # The defaults of bare `invoke bert-all` and `invoke hubert-all`; README has them in tables.
 PREPROCESS = {"default": "none", "report": "full"}
@@ -87,11 +88,7 @@ def study(
         gpus: that train one run together.
         at_once: runs at once, each on a GPU of its own.
     """
-    if gpus > 1 and at_once > 1:
-        raise Exit("error: give --gpus or --at-once, not both", code=2)
-    slots = places(at_once, device)
-    if seeds < 1:
-        raise Exit(f"error: --seeds {seeds}: give 1 or more", code=2)
+    slots = check_how(seeds, gpus, at_once, device)
     folder = runs.study_folder(Path("runs"), kind, name)
     how: dict[str, Any] = {"device": device, "force": force, "resume": not force}
     how |= {"gpus": gpus} if gpus > 1 else {}
@@ -147,6 +144,7 @@ def text_recipe(name: str, doc: str, *, variants: bool) -> Any:
         gpus: int = 1,
         at_once: int = 1,
     ) -> None:
+        check_how(seeds, gpus, at_once, device)
         check_choice("recipe", recipe, PREPROCESS)
         prepared = prepared_text(c, data, PREPROCESS[recipe])
         encoder = local_model(c, model, revision)
@@ -192,6 +190,7 @@ def speech_recipe(name: str, doc: str, *, variants: bool) -> Any:
         at_once: int = 1,
     ) -> None:
         check_choice("recipe", recipe, SPLIT)
+        check_how(seeds, gpus, at_once, device)
         protocol = split or SPLIT[recipe]
         variants_of_clips = augment or AUGMENT[recipe]
         check_choice("labels", labels, LABELS)
@@ -227,6 +226,14 @@ def speech_recipe(name: str, doc: str, *, variants: bool) -> Any:
 
     body.__doc__ = doc
     return task(body, name=name, help=SPEECH_HELP)
+
+
+def check_how(seeds: int, gpus: int, at_once: int, device: str) -> list[Slot]:
+    """Where each of the runs at once has its place; refuses what no study can have."""
+    check_seeds(seeds)
+    if gpus > 1 and at_once > 1:
+        raise Exit("error: give --gpus or --at-once, not both", code=2)
+    return places(at_once, device)
 
 
 def check_choice(flag: str, value: str, allowed: Iterable[str]) -> None:
