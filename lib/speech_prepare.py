@@ -75,7 +75,7 @@ def prepare(
 class _Packed:
     """What packing leaves: rows of the manifest, what was skipped, SHA-256 sums."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     hashes: list[str | None] = field(default_factory=list)
     shards: dict[str, str] = field(default_factory=dict)
@@ -106,9 +106,9 @@ def _pack(
     return packed
 
 
-def _row(number: int, source: Source, clip: Clip, place: tuple[int, int]) -> dict[str, Any]:
-    """One row of the manifest, with the columns of COLUMNS."""
-    return {
+def _row(number: int, source: Source, clip: Clip, place: tuple[int, int]) -> tuple[Any, ...]:
+    """One row of the manifest, in the order of COLUMNS."""
+    found = {
         "id": number,
         "path": source.path,
         "speaker": source.speaker,
@@ -126,6 +126,7 @@ def _row(number: int, source: Source, clip: Clip, place: tuple[int, int]) -> dic
         "source_rate": clip.source_rate,
         "n_channels": clip.n_channels,
     }
+    return tuple(found[name] for name in COLUMNS)  # a third of the memory of the names with it
 
 
 def _judge(

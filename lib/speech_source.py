@@ -24,7 +24,7 @@ MARKER = "SAMPLE"  # a folder that holds this file is a sample, not a result
 AUDIO_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """One clip of a corpus before it is read.
 
