@@ -196,8 +196,12 @@ def configuration(
     }
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, *, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What config.json of a run holds.
+
+    Args:
+        folder: of the run.
+        options: shape that its options must have, beside that of every run, see lib.shapes.
 
     Raises:
         UserError: if the folder is no run, or the file is damaged.
@@ -206,7 +210,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} is no run (it has no config.json)")
     config = files.read_json(path)
-    if wrong := misfit(config, SHAPE):
+    if wrong := misfit(config, SHAPE) or misfit(config["options"], dict(options or {}), "options"):
         raise UserError(f"{path} is damaged ({wrong}); make the run again with --force")
     return dict(config)
 

@@ -29,14 +29,33 @@ TEXT_HEADS = {
 }
 
 
-class MaskedSpeech(nn.Module):
+class Masked(nn.Module):
+    """An encoder that tells what was hidden from it.
+
+    Attributes:
+        body: the encoder; its head is none.
+    """
+
+    body: Classifier
+
+    @property
+    def width(self) -> int:
+        """Numbers at a place, see Classifier."""
+        return self.body.width
+
+    @property
+    def skips_parts(self) -> bool:
+        """Whether a training step may leave out parameters that learn."""
+        return self.body.layerdrop > 0
+
+
+class MaskedSpeech(Masked):
     """Tells units of frames, by the cosine between what it makes of a frame and each unit.
 
     Source: Hsu et al. 2021, HuBERT (arXiv 2106.07447), equation 3; a projection for each set of
     units as in 3.C.
 
     Attributes:
-        body: the encoder; its head is none.
         projections: D → P, one for each set of units.
         embeddings: (K, P) of the units, one for each set.
     """
@@ -63,16 +82,6 @@ class MaskedSpeech(nn.Module):
         self.projections = nn.ModuleList(nn.Linear(width, narrow) for _ in n_units)
         self.embeddings = nn.ParameterList(torch.rand(n, narrow) for n in n_units)
 
-    @property
-    def width(self) -> int:
-        """Numbers at a place, see Classifier."""
-        return self.body.width
-
-    @property
-    def skips_parts(self) -> bool:
-        """Whether a training step may leave out parameters that learn."""
-        return self.body.layerdrop > 0
-
     def forward(self, *, positions: Tensor, **batch: Tensor) -> Tensor:
         """Logits (S x M, K) of the units at M places, of S sets one after another.
 
@@ -96,7 +105,7 @@ class MaskedSpeech(nn.Module):
         return {name: value.detach() for name, value in found.items()}
 
 
-class MaskedText(nn.Module):
+class MaskedText(Masked):
     """Tells tokens of a text; what reads them and what tells them share their embeddings.
 
     Source: Devlin et al. 2019 and its code (transform, tied decoder, a bias of its own).
@@ -123,16 +132,6 @@ class MaskedText(nn.Module):
             own = {name: value for name, value in self.named_parameters() if name in TEXT_HEADS}
             for name, value in own.items():
                 value.data.copy_(head[name])
-
-    @property
-    def width(self) -> int:
-        """Numbers at a place, see Classifier."""
-        return self.body.width
-
-    @property
-    def skips_parts(self) -> bool:
-        """Whether a training step may leave out parameters that learn."""
-        return self.body.layerdrop > 0
 
     def forward(self, *, positions: Tensor, **batch: Tensor) -> Tensor:
         """Logits (M, V) of the tokens at M places."""

@@ -52,7 +52,7 @@ class UnitSplit(MaskedRows):
         batch = self.source.collate(rows)
         width = self.frames.count(batch["input_values"].shape[1])
         hide = np.zeros((len(rows), width), bool)
-        lengths = self.lengths[rows].tolist()
+        lengths = self.source.take(rows).lengths.tolist()
         seen, targets = [], np.zeros((len(self.tracks), len(rows), width), np.int64)
         for line, (clip, length) in enumerate(zip(self.ids[rows].tolist(), lengths, strict=True)):
             rng = masks.generator(*self.drawn, clip)

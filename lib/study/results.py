@@ -11,13 +11,12 @@ import pandas as pd
 
 from lib import files, runs
 from lib.errors import UserError
-from lib.shapes import misfit
 from lib.splits import N_FOLDS
 from lib.study import reports, summary
 from lib.study.reference import REPORT
 
 POOLED = "pooled"
-# Of the options of a run what is taken for granted here
+# Shape of a run's options, as far as they are taken for granted here
 OPTIONS = {"variant": str, "seed": int, "data": str, "model": str, "split?": str, "fold?": int}
 
 
@@ -79,7 +78,7 @@ def evaluated_runs(study: Path) -> list[Path]:
     known = list(REPORT)
 
     def place(folder: Path) -> tuple[int, str, int, int]:
-        options = _config(folder)["options"]
+        options = runs.read_config(folder, options=OPTIONS)["options"]
         variant = options["variant"]
         order = known.index(variant) if variant in known else len(known)
         return order, variant, options["seed"], options.get("fold", 0)
@@ -121,22 +120,8 @@ def units(found: Sequence[Result]) -> list[Result]:
     return [result for result in found if id(result) not in parts]
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """The config.json of a run of a study, with what places the run there.
-
-    Raises:
-        UserError: if the file is damaged.
-    """
-    config = runs.read_config(folder)
-    if wrong := misfit(config["options"], OPTIONS, "options"):
-        raise UserError(
-            f"{folder / 'config.json'} is damaged ({wrong}); make the run again with --force"
-        )
-    return config
-
-
 def _read(folder: Path) -> Result:
-    config, report = _config(folder), reports.read(folder)
+    config, report = runs.read_config(folder, options=OPTIONS), reports.read(folder)
     test = report["splits"].get("test")
     if test is None or "n_groups" not in test:
         lack = "on the test split" if test is None else "by this version"
