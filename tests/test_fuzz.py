@@ -1,11 +1,17 @@
 """Damaged inputs of every kind, given to the real scripts: none may end in a forbidden way."""
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from random import Random
+
+import pytest
 
 from lib.fuzz import attempts as fuzz
+from lib.fuzz.zips import damaged_zip
 
 
 def test_no_damaged_input_ends_in_a_forbidden_way(tmp_path: Path) -> None:
@@ -45,3 +51,17 @@ def test_a_saved_input_is_read_back_as_it_was(tmp_path: Path) -> None:
     case = fuzz.Case(kind="k", what="w", script="s", argv=("--x",), needs=("raw",), edits=edits)
     fuzz.write_case(tmp_path / "case.json", case, "crash", "said")
     assert fuzz.read_case(tmp_path / "case.json") == case
+
+
+def test_a_zip_that_a_seed_draws_is_the_same_on_another_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("female/F01A01.wav"), b"RIFF" * 99)
+    drawn = []
+    for day in (1.0e9, 1.7e9):
+        monkeypatch.setattr("time.time", lambda day=day: day)
+        drawn.append([damaged_zip(Random(seed), whole.getvalue()) for seed in range(40)])
+    assert drawn[0] == drawn[1]
+    assert {"bomb", "sizes that lie"} <= {what for _, what, _ in drawn[0]}

@@ -10,6 +10,7 @@ from typing import Any
 
 from lib.fuzz.damage import NUMBERS, damaged_bytes
 
+DEFLATED = zipfile.ZIP_DEFLATED
 LEADING_OUT = (
     "../x.wav",
     "a/../../x.wav",
@@ -46,9 +47,10 @@ def damaged_zip(draw: Random, data: bytes) -> tuple[bytes, str, bool]:
     if way == "lie":
         return _lie(draw), "sizes that lie", True
     added = io.BytesIO(data)
-    with zipfile.ZipFile(added, "a", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(added, "a", DEFLATED) as archive:
         if way == "bomb":
-            archive.writestr("female/F01A05.wav", b"\0" * draw.choice((5 * 10**6, 3 * 10**7)))
+            info = zipfile.ZipInfo("female/F01A05.wav")  # by its name alone it would hold the time
+            archive.writestr(info, b"\0" * draw.choice((5 * 10**6, 3 * 10**7)), DEFLATED)
         elif way == "link":
             info = zipfile.ZipInfo("female/F01A05.wav")
             info.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -81,9 +83,9 @@ def _field(draw: Random, data: bytes) -> tuple[bytes, str]:
 def _lie(draw: Random) -> bytes:
     """A file of zeros that says it is small when unpacked."""
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("female/F01A01.wav", b"\0" * 2 * 10**7)
-        archive.writestr("female/F01N01.wav", draw.randbytes(60_000))
+    with zipfile.ZipFile(made, "w", DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("female/F01A01.wav"), b"\0" * 2 * 10**7, DEFLATED)
+        archive.writestr(zipfile.ZipInfo("female/F01N01.wav"), draw.randbytes(60_000), DEFLATED)
     data = bytearray(made.getvalue())
     for name, at in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
         struct.pack_into("<I", data, data.index(name) + at, draw.choice((0, 10, 1000)))
