@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib import files, models
+from lib import encoders, files, models
 from lib.errors import UserError
 from lib.models import Classifier
 from lib.spec import Spec, read_spec
@@ -36,7 +36,7 @@ def build(spec: Spec, *, model: Path | None = None, best: Path | None = None) ->
     if (model is None) == (best is None):
         raise ValueError("weights come from `model` or from `best`")
     if model is not None:
-        classifier = _classifier(spec, models.load_encoder(model))
+        classifier = _classifier(spec, encoders.load_encoder(model))
     else:
         assert best is not None
         classifier = _load(best)
@@ -211,7 +211,7 @@ def _load(best: Path) -> Classifier:
     if files.sha256(weights) != record.get("sha256"):
         raise UserError(f"{weights} is damaged (its SHA-256 is not the one in model.json)")
     whole = replace(spec, frozen_embeddings=False, frozen_layers=())
-    classifier = _classifier(whole, models.empty_encoder(spec.encoder))
+    classifier = _classifier(whole, encoders.empty_encoder(spec.encoder))
     truncate(classifier, whole.n_layers)
     keep_heads(classifier, whole.kept_heads())
     try:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lib import files, packed, runs, sample, scratch_bert, scratch_hubert, speech_sample
+from lib.encoders import load_encoder
 from lib.errors import UserError
-from lib.models import load_encoder
 from lib.pretrain import output as pretrain
 from lib.pretrain import rows as pretrain_rows
 from lib.pretrain import text as pretrain_text

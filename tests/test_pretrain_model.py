@@ -241,7 +241,7 @@ def test_a_checkpoints_own_head_is_gone_on_with(tmp_path: Path, text_folder: Pat
 def test_what_is_saved_loads_as_any_other_model(tmp_path: Path) -> None:
     from transformers import AutoModel
 
-    from lib.models import load_encoder
+    from lib.encoders import load_encoder
     from lib.pretrain import output as pretrain
 
     model, encoder = speech_model(tmp_path / "toy")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import models, scratch_bert
+from lib import encoders, scratch_bert
 from lib.errors import UserError
 from lib.scratch_bert import Options
 
@@ -30,7 +30,7 @@ def test_equal_options_and_texts_give_equal_bytes_and_another_seed_other_weights
 def test_it_loads_strictly_and_its_tokenizer_keeps_the_non_joiner(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    encoder = models.load_encoder(made(tmp_path / "m"))
+    encoder = encoders.load_encoder(made(tmp_path / "m"))
     assert len(encoder.encoder.layer) == 2
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m", trust_remote_code=False)
     pair = tokenizer("می‌خوانم.", "کتاب ژ")
@@ -49,7 +49,7 @@ def test_rare_words_are_put_together_from_letters(tmp_path: Path) -> None:
 
 
 def test_an_equal_token_draws_the_most_attention(tmp_path: Path) -> None:
-    encoder = models.load_encoder(made(tmp_path / "m"))
+    encoder = encoders.load_encoder(made(tmp_path / "m"))
     hidden = encoder.embeddings.word_embeddings(torch.arange(5, 30))
     attention = encoder.encoder.layer[0].attention.self
     scores = attention.query(hidden) @ attention.key(hidden).T

@@ -107,7 +107,7 @@ def test_what_a_killed_writer_left_is_swept_when_a_run_goes_on(tmp_path: Path) -
 
 
 def test_an_encoder_config_with_impossible_values_is_refused(tmp_path: Path) -> None:
-    from lib.models import empty_encoder
+    from lib.encoders import empty_encoder
     from lib.spec import check_encoder
 
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

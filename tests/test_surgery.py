@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import heads, models, surgery
+from lib import encoders, heads, models, surgery
 from lib.errors import UserError
 from lib.models import Classifier
 from lib.spec import Spec, n_layers_of, read_spec
@@ -130,7 +130,7 @@ def test_leaving_out_what_is_not_read_of_the_last_layer_changes_no_logit_and_no_
     kind: str, gone: list[tuple[int, int]]
 ) -> None:
     torch.manual_seed(0)
-    encoder = models.empty_encoder({**CONFIG, "model_type": kind, "pad_token_id": 0})
+    encoder = encoders.empty_encoder({**CONFIG, "model_type": kind, "pad_token_id": 0})
     classifier = Classifier(encoder, n_classes=2).eval()
     surgery.remove_heads(classifier, gone)
     batch = toy_split(8).collate(toy_split(8).ids)
@@ -230,10 +230,10 @@ def test_a_model_folder_that_lacks_weights_is_an_error(toy_model: Path, tmp_path
     from safetensors.torch import load_file, save_file
 
     with pytest.raises(UserError, match="no model folder"):
-        models.load_encoder(tmp_path)
+        encoders.load_encoder(tmp_path)
     weights = load_file(toy_model / "model.safetensors")
     (tmp_path / "config.json").write_bytes((toy_model / "config.json").read_bytes())
     del weights["encoder.layer.1.output.dense.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"lacks weights: encoder\.layer\.1"):
-        models.load_encoder(tmp_path)
+        encoders.load_encoder(tmp_path)
