@@ -157,7 +157,7 @@ def _checked(data: bytes, suffix: str) -> bytes:
 def _decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int, int]:
     """(n,) or (n, channels) float32 waveform, its rate in Hz, the number of channels."""
     try:
-        with _silent(container(data) == "MP3"), soundfile.SoundFile(io.BytesIO(data)) as file:
+        with _silent(container(data) == "MP3"), soundfile.SoundFile(_File(data)) as file:
             rate, n_channels, n_frames = file.samplerate, file.channels, file.frames
             if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
                 raise BadAudio("damaged", f"a sample rate of {rate} Hz")
@@ -181,6 +181,19 @@ def _decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int, int]:
     if not len(waveform):
         raise BadAudio("no samples")
     return waveform, rate, n_channels
+
+
+class _File(io.BytesIO):
+    """Bytes that stay where they are if a damaged size asks for a place that cannot be.
+
+    An exception would not reach us through libsndfile: it goes to stderr, as a traceback.
+    """
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 @contextlib.contextmanager

@@ -20,11 +20,6 @@ STATE = {
     "loss_sum?": Real,
     "best_score?": (Real, None),  # before the first validation there is none
     "cached?": bool,
-    "groups?": [{"lr?": float, "initial_lr?": float, "weight_decay?": float, "betas?": [float]}],
-    "scheduler?": {
-        **{"last_epoch?": Whole, "base_lrs?": [float], "_last_lr?": [float], "lr_lambdas?": [None]},
-        **{"_step_count?": Whole, "_is_initial?": bool, "_get_lr_called_within_step?": bool},
-    },
     "scaler?": {
         **{"scale?": float, "growth_factor?": float, "backoff_factor?": float},
         **{"growth_interval?": Whole, "_growth_tracker?": Whole},

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,24 +59,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} does not exist") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or digits without end
         raise UserError(f"{path} is damaged ({error}); delete it and make it again") from None
-
-
-def wrong_fields(record: Any, kinds: Mapping[str, Any]) -> str:
-    """Which of a record's fields are absent or of another type, in words; "" if none is.
-
-    Args:
-        record: from a JSON file.
-        kinds: name → type or tuple of types, for isinstance. Of lists named `labels` each entry
-            must be a name, and none may stand there twice.
-    """
-    if not isinstance(record, dict):
-        return "no JSON object"
-    wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
-    labels = record.get("labels", ()) if "labels" not in wrong else ()
-    names = all(isinstance(label, str) and label for label in labels)
-    if not names or len(set(labels)) < len(labels):
-        wrong.append("labels")
-    return ", ".join(wrong)
 
 
 def write_text(path: Path, text: str) -> None:

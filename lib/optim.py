@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -29,26 +28,26 @@ def optimizer(
 
 
 def schedule(
-    optimizer: torch.optim.Optimizer, *, n_steps: int, warmup: float, decay: str
-) -> LambdaLR:
-    """A schedule to step after each optimizer step.
+    learning_rate: float, *, n_steps: int, warmup: float, decay: str
+) -> Callable[[int], float]:
+    """The learning rate of a step, by the steps done before it: no state that a run need keep.
 
     Args:
-        optimizer: whose rate it scales.
+        learning_rate: the highest.
         n_steps: of the whole run.
         warmup: fraction of `n_steps` over which the rate rises linearly from near 0.
         decay: `linear`, down to 0 after the last step, or `constant`.
     """
     n_warmup = int(warmup * n_steps)
 
-    def factor(step: int) -> float:
+    def rate(step: int) -> float:
         if step < n_warmup:
-            return (step + 1) / (n_warmup + 1)
+            return learning_rate * (step + 1) / (n_warmup + 1)
         if decay == "constant":
-            return 1.0
-        return max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
+            return learning_rate
+        return learning_rate * max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
 
-    return LambdaLR(optimizer, factor)
+    return rate
 
 
 def cross_entropy(

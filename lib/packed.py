@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
-from lib.files import read_json, sha256, sha256_once, wrong_fields
+from lib.files import read_json, sha256, sha256_once
+from lib.shapes import Whole, are_names, misfit
 
 FORMAT = 1
 SAMPLE_RATE = 16_000  # Hz
@@ -26,6 +27,11 @@ TEXT_COLUMNS = ("path", "speaker", "gender", *LABELS, "transcript", "split")
 PLACE_COLUMNS = ("n_samples", "seconds", "shard", "offset")
 COLUMNS = ("id", *TEXT_COLUMNS, *PLACE_COLUMNS, "peak", "rms", "source_rate", "n_channels")
 MAKE_AGAIN = "scripts.prepare_shemo --force makes it again"
+META = {  # what meta.json must tell
+    **{"name": str, "sample": bool, "labels": are_names, "n": Whole, "seconds": float},
+    **{"corpus": (str, None), "fingerprint": str, "files": {str: str}, "made_of": dict},
+    **{"skipped": list, "warnings": [str]},
+}
 
 
 def shard_name(shard: int) -> str:
@@ -172,19 +178,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta = read_json(path)
     if not isinstance(meta, dict) or meta.get("kind") != "speech":
         raise UserError(f"{path} is not of speech made with scripts.prepare_shemo")
-    needed = {"labels", "files", "fingerprint", "corpus"}
-    if meta.get("format") != FORMAT or not needed <= meta.keys():
+    if meta.get("format") != FORMAT:
         raise UserError(f"{path} is of another version; {MAKE_AGAIN}")
-    kinds: dict[str, Any] = {
-        "corpus": (str, type(None)),
-        "name": str,
-        "labels": list,
-        "files": dict,
-        "fingerprint": str,
-        "sample": bool,
-    }
-    kinds |= {"made_of": dict, "n": int, "seconds": (int, float), "skipped": list, "warnings": list}
-    if wrong := wrong_fields(meta, kinds):
+    if wrong := misfit(meta, META):
         raise UserError(f"{path} is damaged ({wrong}); {MAKE_AGAIN}")
     return meta
 

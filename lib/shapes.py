@@ -1,6 +1,7 @@
 """Whether a value from a JSON file has the shape that its reader takes for granted."""
 
 import math
+from types import FunctionType
 from typing import Any
 
 Whole = range(2**53)  # shape of a whole number that a count or a size can be
@@ -13,9 +14,10 @@ def misfit(value: Any, shape: Any, where: str = "it") -> str:
     Args:
         value: from a JSON file.
         shape: a type (float takes whole numbers too, neither infinite nor NaN; bool is no int); a
-            range of int; None; a tuple of shapes, one of which must fit; [shape] of a list; a dict
-            of the fields that must be there, `name?` of one that may be; {str: shape} of an object
-            with any names. Other fields than those are not looked at.
+            range of int; None; a function that says whether it fits; a tuple of shapes, of which
+            one must fit; [shape] of a list; a dict of the fields that must be there, `name?` of one
+            that may be; {str: shape} of an object with any names. Other fields than those are not
+            looked at.
         where: the value stands, for the words.
     """
     if isinstance(shape, tuple):
@@ -39,12 +41,21 @@ def misfit(value: Any, shape: Any, where: str = "it") -> str:
     return "" if _is_plain(value, shape) else f"{where} is {value!r:.{SOME}}"
 
 
+def are_names(value: Any) -> bool:
+    """Shape of a list of names, such as of classes: none of them is empty or stands there twice."""
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        return False
+    return len(set(value)) == len(value)
+
+
 def _is_plain(value: Any, shape: Any) -> bool:
     """Whether a value is of a type, None or in a range."""
     if isinstance(shape, list | dict):
         return False
     if shape is None:
         return value is None
+    if isinstance(shape, FunctionType):
+        return bool(shape(value))
     if isinstance(shape, range):
         return type(value) is int and value in shape
     if shape is float:

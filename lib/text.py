@@ -12,13 +12,18 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
-from lib.files import digest, locked, read_json, sha256, staged_folder, write_json, wrong_fields
+from lib.files import digest, locked, read_json, sha256, staged_folder, write_json
 from lib.persian import Progress, clean
+from lib.shapes import Whole, are_names, misfit
 from lib.text_source import FARSTAIL_MD5, FLAGS, SPLITS, Layout, read_sources
 
 FORMAT = 1
 MAKE_AGAIN = "scripts.prepare_text --force makes it again"
-FIELDS = {"splits", "labels", "fingerprint", "corpus"}
+META = {  # what meta.json must tell
+    **{"name": str, "sample": bool, "labels": are_names, "preprocess": str, "pairs": bool},
+    **{"corpus": (str, None), "fingerprint": str, "made_of": dict, "warnings": [str]},
+    "splits": {name: {"n": Whole, "counts": {str: Whole}, "sha256": str} for name in SPLITS},
+}
 
 
 def prepare(
@@ -103,24 +108,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta = read_json(path)
     if not isinstance(meta, dict) or meta.get("kind") != "text":
         raise UserError(f"{path} is not of a text made with scripts.prepare_text")
-    if meta.get("format") != FORMAT or not meta.keys() >= FIELDS:
+    if meta.get("format") != FORMAT:
         raise UserError(f"{path} is of another version; make it with scripts.prepare_text --force")
-    kinds: dict[str, Any] = {
-        "name": str,
-        "labels": list,
-        "splits": dict,
-        "fingerprint": str,
-        "sample": bool,
-    }
-    kinds |= {"preprocess": str, "pairs": bool, "made_of": dict, "warnings": list}
-    kinds |= {"corpus": (str, type(None))}
-    wrong = wrong_fields(meta, kinds) or ", ".join(
-        split
-        for split in SPLITS
-        if not isinstance(of := meta["splits"].get(split), dict)
-        or wrong_fields(of, {"n": int, "counts": dict, "sha256": str})
-    )
-    if wrong:
+    if wrong := misfit(meta, META):
         raise UserError(f"{path} is damaged ({wrong}); {MAKE_AGAIN}")
     return meta
 

@@ -172,6 +172,7 @@ def tokenize(
     made_of = {
         "format": FORMAT,
         "text": meta["fingerprint"],
+        "labels": meta["labels"],
         "max_length": max_length,
         "tokenizer": tokenizer_files(tokenizer_folder),
         "n_token_types": n_token_types(tokenizer_folder),

@@ -23,12 +23,12 @@ LOOK_EVERY = 32  # steps after which the host waits for a GPU, to see whether al
 
 @dataclass
 class State:
-    """All that changes while a run trains; a checkpoint holds just this."""
+    """All that changes while a run trains, which is what a checkpoint holds, and what it needs."""
 
     model: nn.Module
     replica: nn.Module  # runs the model; with several processes it averages their gradients
     optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LambdaLR
+    rate: Callable[[int], float]  # the learning rate of a step, by the steps done before
     scaler: torch.amp.GradScaler
     tally: Tally
     step: int = 0
@@ -48,16 +48,8 @@ class State:
         """Everything else, fit for JSON."""
         loss_sum, n_right = self.tally.sums()
         told = {name: getattr(self, name) for name in PROGRESS}
-        return told | {
-            "loss_sum": loss_sum,
-            "n_right": n_right,
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "groups": [
-                {key: value for key, value in group.items() if key != "params"}
-                for group in self.optimizer.state_dict()["param_groups"]
-            ],
-        }
+        scaler = self.scaler.state_dict()
+        return told | {"loss_sum": loss_sum, "n_right": n_right, "scaler": scaler}
 
     def restore(self, tensors: dict[str, Tensor], numbers: Record) -> None:
         """Go back to a checkpoint.
@@ -67,7 +59,6 @@ class State:
         """
         model = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
         self.model.load_state_dict(model, strict=True)
-        whole = self.optimizer.state_dict()
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             kind, _, rest = key.partition(".")
@@ -76,10 +67,8 @@ class State:
                 slots.setdefault(int(index), {})[name] = value
         if len({frozenset(of) for of in slots.values()}) > 1:
             raise ValueError("the optimizer's state lacks some of what it needs")
-        for group, saved in zip(whole["param_groups"], numbers["groups"], strict=True):
-            group |= {name: saved[name] for name in ("lr", "initial_lr")}  # the rest is told anew
-        self.optimizer.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
-        self.scheduler.load_state_dict(numbers["scheduler"])
+        groups = self.optimizer.state_dict()["param_groups"]  # as the options tell
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.scaler.load_state_dict(numbers["scaler"])
         for name in PROGRESS:
             setattr(self, name, numbers[name])
@@ -96,12 +85,12 @@ def begin(model: nn.Module, options: Training, n_steps: int) -> State:
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
     )
-    scheduler = optim.schedule(
-        optimizer, n_steps=n_steps, warmup=options.warmup, decay=options.decay
+    rate = optim.schedule(
+        options.learning_rate, n_steps=n_steps, warmup=options.warmup, decay=options.decay
     )
     fp16 = precision(options.amp, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=fp16)
-    return State(model, replica, optimizer, scheduler, scaler, Tally(device))
+    return State(model, replica, optimizer, rate, scaler, Tally(device))
 
 
 def steps(
@@ -204,9 +193,10 @@ def _step(
     guard = state.tally.add(total, norm, step=state.step + 1, ids=ids, scaled=scaler.is_enabled())
     if not scaler.is_enabled():  # an enabled one sets this itself
         state.optimizer.found_inf = guard  # type: ignore[attr-defined]
+    for of in state.optimizer.param_groups:
+        of["lr"] = state.rate(state.step)
     scaler.step(state.optimizer)
     scaler.update()
-    state.scheduler.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     state.n_seen += n
@@ -248,7 +238,7 @@ def _validation(state: State, validate: Callable[[], Record], options: Training)
     record = {
         "event": "validation",
         "step": state.step,
-        "learning_rate": state.scheduler.get_last_lr()[0],
+        "learning_rate": state.rate(state.step),
         "train_loss": loss_sum / max(1, state.n_seen),
         "train_accuracy": n_right / max(1, state.n_seen),
         **found,

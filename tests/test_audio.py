@@ -89,6 +89,16 @@ def test_each_kind_of_bad_audio_has_its_own_reason(
     assert reason_of(make(), name=name) == reason
 
 
+def test_a_place_before_the_start_is_asked_for_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []  # what would go to stderr, as an exception that nobody can catch
+    monkeypatch.setattr("sys.unraisablehook", told.append)
+    data = encode(kind="AIFF")
+    assert reason_of(data[:13] + data[13:21] * 2 + data[21:], name="a.aiff") == "damaged"
+    assert told == []
+
+
 def test_a_missing_file_and_a_folder_are_no_audio(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "a.wav") == "missing"
     assert reason_of(tmp_path) == "unreadable"

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from lib.fuzz import attempts as fuzz
+from lib.fuzz.damage import damaged_json
 from lib.fuzz.zips import damaged_zip
 
 
@@ -51,6 +52,12 @@ def test_a_saved_input_is_read_back_as_it_was(tmp_path: Path) -> None:
     case = fuzz.Case(kind="k", what="w", script="s", argv=("--x",), needs=("raw",), edits=edits)
     fuzz.write_case(tmp_path / "case.json", case, "crash", "said")
     assert fuzz.read_case(tmp_path / "case.json") == case
+
+
+def test_what_a_seed_draws_does_not_depend_on_what_was_drawn_before() -> None:
+    data = b'{"a": {"b": [], "c": [1, {"d": "e"}]}, "f": [[], {}], "g": null}'
+    alone = [damaged_json(Random(seed), data) for seed in range(3000)]
+    assert [damaged_json(Random(seed), data) for seed in range(3000)] == alone
 
 
 def test_a_zip_that_a_seed_draws_is_the_same_on_another_day(

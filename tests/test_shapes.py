@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from lib import checkpoints, files, runs
 from lib.errors import UserError
 from lib.markdown import escape
-from lib.shapes import Whole, misfit
+from lib.shapes import Whole, are_names, misfit
 from lib.study import reports
 
 JSON: some.SearchStrategy[Any] = some.recursive(
@@ -33,6 +33,10 @@ JSON: some.SearchStrategy[Any] = some.recursive(
         (-1, Whole, "it is -1"),
         (None, (None, str), ""),
         (5, (None, str), "it is 5"),
+        (["e", "c"], are_names, ""),
+        (["e", "e"], are_names, "it is ['e', 'e']"),
+        (["e", ""], are_names, "it is ['e', '']"),
+        ({"e": 1}, are_names, "it is {'e': 1}"),
         ({"a": [1, "b"]}, {"a": [int]}, "a[1] is 'b'"),
         ({"a": 1}, {"a": int, "b?": str}, ""),
         ({"a": 1}, {"a": int, "b": (None, str)}, "b is missing"),
@@ -63,8 +67,8 @@ def test_a_damaged_report_is_refused_in_one_line(tmp_path: Path, text: str) -> N
     ("wrong", "said"),
     [
         ({"step": "six"}, "step is 'six'"),
-        ({"scheduler": {"_step_count": "6"}}, "scheduler._step_count is '6'"),
-        ({"scheduler": {"lr_lambdas": [3]}}, "scheduler.lr_lambdas[0] is 3"),
+        ({"scaler": {"_growth_tracker": "6"}}, "scaler._growth_tracker is '6'"),
+        ({"scaler": {"scale": None}}, "scaler.scale is None"),
     ],
 )
 def test_a_checkpoint_whose_state_has_other_types_is_passed_over(

@@ -277,6 +277,18 @@ def test_damaged_arrays_are_one_line(tmp_path: Path, damage: str) -> None:
         load(folder, model, max_length=16)
 
 
+def test_stored_tokens_of_other_classes_are_not_used(tmp_path: Path) -> None:
+    folder, model = prepared(tmp_path, SHORT), bert(tmp_path / "model")
+    known = load(folder, model, max_length=16)["train"].labels.tolist()
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    before = meta["labels"]
+    (folder / "meta.json").write_text(json.dumps(meta | {"labels": before[::-1]}))
+    assert load(folder, model, max_length=16)["train"].labels.tolist() == [2 - n for n in known]
+    (folder / "meta.json").write_text(json.dumps(meta | {"labels": before[1:]}))
+    with pytest.raises(UserError, match=r"is damaged \(other columns or labels"):
+        load(folder, model, max_length=16)
+
+
 def test_wrong_tokenizer_or_length_is_one_line(tmp_path: Path) -> None:
     folder, model = prepared(tmp_path, SHORT), bert(tmp_path / "model")
     cases = [

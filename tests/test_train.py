@@ -286,17 +286,13 @@ def test_class_weights_count_each_class_equally() -> None:
 
 
 def test_the_schedule_rises_and_falls_to_zero() -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
-    scheduler = optim.schedule(optimizer, n_steps=10, warmup=0.2, decay="linear")
-    rates = []
-    for _ in range(10):
-        rates.append(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
+    rate = optim.schedule(2.0, n_steps=10, warmup=0.2, decay="linear")
+    rates = [rate(step) for step in range(10)]
     assert rates == pytest.approx(
-        [1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+        [2 / 3, 4 / 3, 2, 7 / 4, 6 / 4, 5 / 4, 4 / 4, 3 / 4, 2 / 4, 1 / 4]
     )
-    assert scheduler.get_last_lr()[0] == 0
+    assert rate(10) == 0
+    assert optim.schedule(2.0, n_steps=10, warmup=0.2, decay="constant")(9) == 2
 
 
 def test_predictions_stay_in_row_order(toy_spec: Spec, toy_model: Path) -> None:
@@ -337,18 +333,25 @@ def test_a_checkpoint_holds_everything_that_changes(toy_spec: Spec, toy_model: P
     assert all(torch.equal(fresh.tensors()[name], value) for name, value in tensors.items())
 
 
-def test_of_an_optimizer_a_checkpoint_tells_the_rates_alone(
-    toy_spec: Spec, toy_model: Path
-) -> None:
-    state = train.begin(surgery.build(toy_spec, model=toy_model), OPTIONS, 4)
-    tensors, numbers = state.tensors(), state.numbers()
-    usual = [dict(group) for group in state.optimizer.param_groups]
-    for group in numbers["groups"]:
-        group |= {"amsgrad": True, "eps": 5.0, "lr": 0.125}
-    state.restore(tensors, numbers)
-    for group, before in zip(state.optimizer.param_groups, usual, strict=True):
-        assert group["lr"] == 0.125
-        assert (group["amsgrad"], group["eps"]) == (before["amsgrad"], before["eps"])
+def test_each_step_learns_at_the_rate_of_its_place(toy_spec: Spec, toy_model: Path) -> None:
+    options = replace(OPTIONS, optimizer="sgd", warmup=0.5, max_grad_norm=1e9)
+    state = train.begin(surgery.build(toy_spec, model=toy_model), options, 16)
+    loop = train.steps(
+        state,
+        toy_split(30),
+        options,
+        loss_fn=optim.cross_entropy(),
+        validate=partial(predict.validate, state.model, toy_split(6), class_names=("low", "high")),
+    )
+    bias = [*state.model.parameters()][-1]
+    for step in range(4):
+        before = bias.detach().clone()
+        gradients: list[torch.Tensor] = []
+        hook = bias.register_hook(gradients.append)
+        next(loop)
+        hook.remove()
+        rate = 1e-3 * (step + 1) / 9
+        assert torch.allclose(before - bias, rate * gradients[0], atol=1e-9)
 
 
 def test_a_checkpoint_that_lacks_a_part_of_the_optimizers_state_is_refused(

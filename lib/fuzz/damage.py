@@ -103,11 +103,11 @@ def _changed(draw: Random, value: Any) -> tuple[Any, str]:
     elif way == "remove":
         del value[key]
     elif isinstance(value, list):
-        value.insert(draw.randrange(len(value) + 1), value[key])
+        value.insert(draw.randrange(len(value) + 1), _copy(value[key]))
     elif way == "rename":
         value[draw.choice((f"{key}x", "", str(key).upper(), "x"))] = value.pop(key)
     else:
-        value[key] = value[draw.choice(keys)]
+        value[key] = _copy(value[draw.choice(keys)])
     return value, f"{key} {way}"
 
 
@@ -127,7 +127,12 @@ def odd_value(draw: Random, old: Any) -> Any:
         for _ in range(900):
             deep = [deep]
         return deep
-    return draw.choice(near) if draw.random() < 0.5 else draw.choice(ODD_VALUES)
+    return _copy(draw.choice(near if draw.random() < 0.5 else ODD_VALUES))
+
+
+def _copy(value: Any) -> Any:
+    """A value of its own, so that a later change to it changes nothing else; as deep as need be."""
+    return json.loads(json.dumps(value))
 
 
 def damaged_table(draw: Random, data: bytes, *, separator: str = ",") -> tuple[bytes, str]:

@@ -4,6 +4,7 @@ import io
 import pickle
 import stat
 import struct
+import warnings
 import zipfile
 from random import Random
 from typing import Any
@@ -47,7 +48,8 @@ def damaged_zip(draw: Random, data: bytes) -> tuple[bytes, str, bool]:
     if way == "lie":
         return _lie(draw), "sizes that lie", True
     added = io.BytesIO(data)
-    with zipfile.ZipFile(added, "a", DEFLATED) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(added, "a", DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # that a name is there already is the damage
         if way == "bomb":
             info = zipfile.ZipInfo("female/F01A05.wav")  # by its name alone it would hold the time
             archive.writestr(info, b"\0" * draw.choice((5 * 10**6, 3 * 10**7)), DEFLATED)
