@@ -3,18 +3,19 @@
 import importlib.metadata
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lib import augment
+from lib import augment, packed
 from lib.errors import UserError
-from lib.files import digest, locked, read_json, sha256, staged_folder, write_json
-from lib.packed import PackedWriter, open_packed, read_manifest, read_meta
+from lib.files import digest, locked, read_sealed, sha256, staged_folder, write_sealed
+from lib.packed import PackedWriter, open_packed, read_manifest
 from lib.persian import Progress
 from lib.pool import n_cores, ordered
 
-FORMAT = 1
+FORMAT = 2
 RECIPES = ("default", "report")
 VARIANTS_PER_WORKER = 300  # the first pitch shift of a process takes as long as these
 COLUMNS = ("id", "variant", "label", "shard", "offset", "n_samples", *augment.PARAMETERS)
@@ -53,7 +54,7 @@ def make(
     Raises:
         UserError: if the folder is not prepared speech, or an option is out of range.
     """
-    meta, manifest = read_meta(prepared), read_manifest(prepared)
+    meta, manifest = packed.read_meta(prepared), read_manifest(prepared)
     if seed < 0:
         raise UserError(f"a seed of {seed} cannot be used; give 0 or more")
     if recipe == "default":
@@ -93,8 +94,22 @@ def make(
                 "made_of": made_of,
                 "files": files | {"rows.csv": sha256(folder / "rows.csv")},
             }
-            write_json(folder / "meta.json", summary)
+            write_sealed(folder / "meta.json", summary)
     return path, True
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What meta.json of augmented audio says.
+
+    Raises:
+        UserError: if the folder is no augmented audio, of another version, or damaged.
+    """
+    path = folder / "meta.json"
+    meta = read_sealed(path)
+    if meta is None or (meta.get("kind"), meta.get("format")) != ("augmented speech", FORMAT):
+        problem = "is damaged or of another version" if path.is_file() else "does not exist"
+        raise UserError(f"{path} {problem}; make it with scripts.augment --force")
+    return meta
 
 
 def load_rows(folder: Path) -> pd.DataFrame:
@@ -109,11 +124,7 @@ def load_rows(folder: Path) -> pd.DataFrame:
         UserError: if the folder is no augmented audio, or damaged.
     """
     path = folder / "rows.csv"
-    meta = read_json(folder / "meta.json")
-    if not isinstance(meta, dict) or meta.get("kind") != "augmented speech":
-        raise UserError(f"{folder} is no augmented audio; make it with scripts.augment")
-    if meta.get("format") != FORMAT:
-        raise UserError(f"{folder} is of another version; scripts.augment makes it again")
+    meta = read_meta(folder)
     if not path.is_file() or sha256(path) != meta["files"]["rows.csv"]:
         raise UserError(f"{path} is missing or damaged; scripts.augment --force makes it again")
     rows = pd.read_csv(path, index_col="row", keep_default_na=False, dtype={"label": str})

@@ -1,5 +1,6 @@
 """Files from the internet: resumed, verified, made safe. Whole models are lib/hub.py's work."""
 
+import contextlib
 import hashlib
 import time
 import warnings
@@ -214,8 +215,9 @@ def _attempt(job: _Job) -> bool:
     start, version = job.size, None
     ask = {**job.headers, "Accept-Encoding": "identity"}  # ranges count the bytes that are sent
     if start and job.note.exists():
-        seen = files.read_json(job.note)
-        version = seen["version"] if seen["url"] == job.url else None
+        with contextlib.suppress(UserError):  # a damaged note tells of no version
+            seen = files.read_json(job.note, {"url": str, "version": (str, None)})
+            version = seen["version"] if seen["url"] == job.url else None
     if start and (version or job.verified):
         ask |= {"Range": f"bytes={start}-"} | ({"If-Range": version} if version else {})
     timeout = httpx.Timeout(TIMEOUT_S, connect=TIMEOUT_S / 3)

@@ -10,11 +10,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
+from lib.shapes import misfit
 
 # What the system says of a disk that takes no more: full, over quota or a limit, broken, read-only.
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -43,28 +44,53 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_json(path: Path) -> Any:
+def read_json(
+    path: Path, shape: Any = object, *, remedy: str = "delete it and make it again"
+) -> Any:
     """The value in a JSON file.
 
+    Args:
+        path: of the file.
+        shape: that the value must have, see lib.shapes.
+        remedy: what to do about a damaged one.
+
     Raises:
-        UserError: if the file is missing or is not JSON.
+        UserError: if the file is missing, is not JSON or holds a value of another shape.
     """
     try:
         text = path.read_text(encoding="utf-8")
         value = json.loads(text)
         if re.search(r"\\u[dD][89abAB]", text):  # half a character could never be written again
             json.dumps(value, ensure_ascii=False).encode()
-        return value
+        problem = misfit(value, shape)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or digits without end
-        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from None
+        problem = str(error)
+    if problem:
+        raise UserError(f"{path} is damaged ({problem}); {remedy}")
+    return value
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None if it is missing or was changed since: make it again."""
+    try:
+        record = read_json(path, dict)
+    except UserError:
+        return None
+    return record if record.pop("digest", None) == digest(record) else None
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader finds the old one or the new one, never a part of it."""
     with staged_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON object and its digest, by which `read_sealed` sees whether it is as written."""
+    plain = json.loads(json.dumps(dict(record)))
+    write_json(path, plain | {"digest": digest(plain)})
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -88,20 +88,17 @@ def shared_scores(
         return kept
     found = scores(classifier, split, kind=kind, n_rows=n_rows, seed=seed)
     rows = [[None if np.isnan(score) else float(score) for score in row] for row in found]
-    files.write_json(path, {"made_of": basis, "scores": rows})
+    files.write_sealed(path, {"made_of": basis, "scores": rows})
     return found
 
 
 def _kept(path: Path, basis: Mapping[str, Any], classifier: Classifier) -> np.ndarray | None:
     """The scores in a file; None if it is absent or damaged, for then they are computed again."""
-    if not path.is_file():
+    kept = files.read_sealed(path)
+    if kept is None:
         return None
-    try:
-        kept = files.read_json(path)
-        found = np.array(kept["scores"], np.float64)  # what is null becomes NaN
-        same = files.digest(kept["made_of"]) == files.digest(basis)
-    except (UserError, KeyError, TypeError, ValueError):
-        return None
+    found = np.array(kept["scores"], np.float64)  # what is null becomes NaN
+    same = files.digest(kept["made_of"]) == files.digest(basis)
     shape = (len(classifier.kept_heads), classifier.encoder.config.num_attention_heads)
     return found if same and found.shape == shape else None
 

@@ -11,7 +11,6 @@ import pandas as pd
 
 from lib import augmented, packed, plan, splits
 from lib.errors import UserError
-from lib.files import read_json
 from lib.packed import SAMPLE_RATE, Packed
 from lib.text_source import SPLITS
 
@@ -162,11 +161,10 @@ def whole(folder: Path, *, max_samples: int = 0) -> tuple[dict[str, Any], Speech
         A dict fit for JSON, the same whatever the clips' labels and speakers; and the clips as a
         split with no labels.
     """
-    meta = read_json(folder / "meta.json")
-    if meta["kind"] == "speech":
-        audio = packed.open_packed(folder)
+    if packed.is_speech(folder):
+        meta, audio = packed.read_meta(folder), packed.open_packed(folder)
     else:
-        rows = augmented.load_rows(folder)
+        meta, rows = augmented.read_meta(folder), augmented.load_rows(folder)
         audio = packed.open_packed(folder, rows[rows["variant"] > 0])
     places = np.stack([audio.shards, audio.offsets, audio.lengths])
     content = {
@@ -287,7 +285,7 @@ def _augmented(
     made_now = (rows["variant"] > 0).to_numpy()
     clips = np.where(made_now, rows.index, rows["id"])  # in the variants', in the corpus's audio
     variants = np.stack([made_now.astype(np.int64), clips], axis=1)
-    if read_json(made / "meta.json")["recipe"] == "report":  # each drawn row is one to train on
+    if augmented.read_meta(made)["recipe"] == "report":  # each drawn row is one to train on
         drawn = split.take(rows["id"].map(place).to_numpy())
         return replace(drawn, sources=sources, choices=variants[:, None])
     of = rows.reset_index().groupby("id").indices

@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lib import splits
 from lib.errors import UserError
-from lib.files import digest, staged_file, write_array
+from lib.files import digest, read_sealed, sha256, staged_file, write_array, write_sealed
 from lib.metrics import summarize
 from lib.packed import SAMPLE_RATE, Packed, open_packed, read_manifest, read_meta
 from lib.persian import Progress
@@ -142,7 +142,7 @@ def mfcc_statistics(
 ) -> np.ndarray:
     """(N, 80) float32: of each clip, the mean and deviation of 20 MFCCs, then of their slopes.
 
-    They are made once and kept in the prepared folder as mfcc-KEY.npy, whole or absent.
+    They are made once and kept in the prepared folder as mfcc-KEY.npy, made again if damaged.
 
     Args:
         folder: a prepared speech folder.
@@ -161,7 +161,9 @@ def mfcc_statistics(
         "librosa": importlib.metadata.version("librosa"),
     }
     path = folder / f"mfcc-{digest(made_of)[:12]}.npy"
-    if path.is_file():
+    sums = path.with_suffix(".json")
+    known = read_sealed(sums)
+    if known and path.is_file() and sha256(path) == known["sha256"]:
         return np.load(path)
     work = functools.partial(_mfcc, open_packed(folder, manifest))
     n_paying = math.ceil(len(manifest) / CLIPS_PER_WORKER)
@@ -174,6 +176,7 @@ def mfcc_statistics(
     features = np.stack(rows)
     with staged_file(path) as temporary:
         write_array(temporary, features)
+    write_sealed(sums, made_of | {"sha256": sha256(path)})
     return features
 
 

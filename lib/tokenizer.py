@@ -31,10 +31,19 @@ def tokenizer_files(folder: Path) -> dict[str, str]:
 
 def n_token_types(folder: Path) -> int:
     """How many token types the model beside the tokenizer tells apart; 2 if it does not say."""
+    return _size(folder, "type_vocab_size", 2)
+
+
+def n_tokens(folder: Path) -> int:
+    """How many tokens the model beside the tokenizer knows; without end if it does not say."""
+    return _size(folder, "vocab_size", 2**63)
+
+
+def _size(folder: Path, name: str, unsaid: int) -> int:
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
-    found = config.get("type_vocab_size", 2) if isinstance(config, dict) else 2
-    return found if isinstance(found, int) else 2
+    found = config.get(name, unsaid) if isinstance(config, dict) else unsaid
+    return found if isinstance(found, int) else unsaid
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -81,7 +90,7 @@ def _without_stderr() -> Iterator[None]:
 
 
 def encode(
-    texts: list[list[str]], tokenizer: Any, *, max_length: int, types: bool
+    texts: list[list[str]], tokenizer: Any, *, max_length: int, types: bool, n_known: int
 ) -> dict[str, np.ndarray]:
     """Arrays of N rows: `tokens` (flat), `lengths` (N,), `full` (N,), for `types` `second` (N,).
 
@@ -92,9 +101,11 @@ def encode(
         tokenizer: from `load_tokenizer`.
         max_length: tokens of a row, special ones included; the longer text is cut first.
         types: whether the model tells token types apart.
+        n_known: how many tokens the model knows.
 
     Raises:
-        UserError: if `max_length` leaves no room for text, or the types are not 0 ... 0 1 ... 1.
+        UserError: if `max_length` leaves no room for text, the model does not know a token, or the
+            types are not 0 ... 0 1 ... 1.
     """
     needed = tokenizer.num_special_tokens_to_add(len(texts) == 2) + len(texts)
     if max_length < needed:
@@ -111,7 +122,13 @@ def encode(
                 encoded[name][row] = value
     lengths = np.fromiter(map(len, encoded["input_ids"]), np.int64)
     tokens = _flat(encoded["input_ids"])
-    smallest = np.min_scalar_type(max(len(tokenizer) - 1, int(tokens.max())))
+    highest = max(int(tokens.max()), tokenizer.pad_token_id or 0)
+    if highest >= n_known:
+        raise UserError(
+            f"the tokenizer gives token {highest} ({tokenizer.convert_ids_to_tokens(highest)!r}), "
+            f"but the model beside it knows {n_known}; take the tokenizer that it was made with"
+        )
+    smallest = np.min_scalar_type(max(len(tokenizer) - 1, highest))
     arrays = {"tokens": tokens.astype(smallest), "lengths": lengths, "full": full}
     if types:
         arrays["second"] = lengths - np.fromiter(map(sum, encoded["token_type_ids"]), np.int64)

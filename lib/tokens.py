@@ -14,19 +14,17 @@ from lib.errors import UserError
 from lib.files import (
     digest,
     locked,
-    read_json,
+    read_sealed,
     sha256,
     staged_folder,
     write_array,
-    write_json,
+    write_sealed,
 )
 from lib.persian import Progress
 from lib.plan import limited
-from lib.shapes import misfit
-from lib.spec import SIZES
 from lib.text import read_meta, read_split
 from lib.text_source import FLAGS, SPLITS
-from lib.tokenizer import count, encode, load_tokenizer, n_token_types, tokenizer_files
+from lib.tokenizer import count, encode, load_tokenizer, n_token_types, n_tokens, tokenizer_files
 
 if TYPE_CHECKING:
     import torch
@@ -141,9 +139,7 @@ def load(
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} rows leaves nothing; give 1 or more")
     path = tokenize(folder, tokenizer_folder, max_length=max_length)
-    about = read_json(path / "tokens.json")
-    if wrong := misfit(about, {"pad_id": range(SIZES["vocab_size"]), "sha256": {str: str}}):
-        raise UserError(f"{path / 'tokens.json'} is damaged ({wrong}); {DELETE}")
+    about = summary(path)
     splits = {name: _load_split(path / name, about["pad_id"], about["sha256"]) for name in SPLITS}
     if limit is None:
         return splits
@@ -176,6 +172,7 @@ def tokenize(
         "max_length": max_length,
         "tokenizer": tokenizer_files(tokenizer_folder),
         "n_token_types": n_token_types(tokenizer_folder),
+        "n_tokens": n_tokens(tokenizer_folder),
         "libraries": {n: importlib.metadata.version(n) for n in ("tokenizers", "transformers")},
     }
     path = folder / "tokens" / digest(made_of)[:16]
@@ -186,6 +183,7 @@ def tokenize(
             return path
         tokenizer = load_tokenizer(tokenizer_folder)
         types = made_of["n_token_types"] > 1 and "token_type_ids" in tokenizer.model_input_names
+        how = {"max_length": max_length, "types": types, "n_known": made_of["n_tokens"]}
         n_done, n_rows = 0, sum(split["n"] for split in meta["splits"].values())
         counts = {}
         with staged_folder(path) as temporary:
@@ -195,20 +193,32 @@ def tokenize(
                 chunks = []
                 for start in range(0, len(frame), CHUNK):
                     chunk = [column[start : start + CHUNK] for column in texts]
-                    chunks.append(encode(chunk, tokenizer, max_length=max_length, types=types))
+                    chunks.append(encode(chunk, tokenizer, **how))
                     n_done += len(chunk[0])
                     if progress:
                         progress(n_done, n_rows)
                 arrays = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
                 counts[split] = count(arrays, tokenizer, max_length=max_length)
                 _save_split(temporary / split, arrays, frame, meta["labels"])
-            summary = {"pad_id": tokenizer.pad_token_id or 0, "vocab_size": len(tokenizer)}
-            summary["sha256"] = {
+            told = {"pad_id": tokenizer.pad_token_id or 0, "vocab_size": len(tokenizer)}
+            told["sha256"] = {
                 file.relative_to(temporary).as_posix(): sha256(file)
                 for file in sorted(temporary.rglob("*.npy"))
             }
-            write_json(temporary / "tokens.json", summary | {"splits": counts, "made_of": made_of})
+            write_sealed(temporary / "tokens.json", told | {"splits": counts, "made_of": made_of})
     return path
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """What tokens.json tells of the arrays in a folder that `tokenize` has made.
+
+    Raises:
+        UserError: if it is missing or damaged.
+    """
+    found = read_sealed(path / "tokens.json")
+    if found is None:
+        raise UserError(f"{path / 'tokens.json'} is missing or damaged; {DELETE}")
+    return found
 
 
 def _save_split(

@@ -83,6 +83,7 @@ def build(place: Path, *, runs: bool = True) -> None:
             make()
             if runs:
                 _runs()
+                importlib.import_module("scripts._fuzz_derived").make()
             code = 0
         except BaseException:
             traceback.print_exc()

@@ -6,6 +6,7 @@ from random import Random
 
 from lib.fuzz.attempts import Case
 from scripts import _fuzz_corpora as corpora
+from scripts import _fuzz_derived as derived
 from scripts import _fuzz_models as models
 
 KINDS: dict[str, tuple[Callable[[Random, Path], Case], int]] = {  # and how often it is drawn
@@ -24,6 +25,7 @@ KINDS: dict[str, tuple[Callable[[Random, Path], Case], int]] = {  # and how ofte
     "reports": (models.reports, 5),
     "prepared-text": (corpora.prepared_text, 6),
     "prepared-speech": (corpora.prepared_speech, 6),
+    "derived": (derived.derived, 10),
 }
 
 

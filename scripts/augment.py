@@ -40,7 +40,6 @@ class Config:
 def main(cfg: Config) -> Path:
     """The folder of the variants; made now, or there already."""
     from lib import augmented, speech  # here: each worker process imports this file
-    from lib.files import read_json
 
     folder = Path(cfg.data)
     split = of_clip = None
@@ -58,7 +57,7 @@ def main(cfg: Config) -> Path:
             force=cfg.force,
             progress=progress,
         )
-    meta = read_json(path / "meta.json")
+    meta = augmented.read_meta(path)
     state = "made" if made else "was there, reused"
     print(f"{path}: {state}; {meta['n_rows']} rows, {meta['n_variants']} of them variants")
     for when, counts in meta["counts"].items():

@@ -132,7 +132,7 @@ def _make(cfg: Config, folder: Path, made_of: dict[str, Any]) -> dict[str, Any]:
         )
         if labels is not None and labels.iloc[rows].replace("", None).nunique() > 1
     }
-    files.write_json(folder / "meta.json", meta)
+    files.write_sealed(folder / "meta.json", meta)
     _tell(folder, meta)
     return meta
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import files
 from lib.errors import UserError
 from lib.study import reports
 from scripts import _cli
@@ -44,6 +43,7 @@ class Config:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """A row for each point: its validation figures, whether it is chosen, then its test figures."""
+    from lib import runs
     from lib.study import sweep, sweep_page
 
     if cfg.tolerance < 0:
@@ -56,7 +56,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     bases = sweep.parse([f"base:0:{run}" for run in cfg.base])
     _validate([*points, *bases], cfg.device)
     report: Any = reports.read(points[0].runs[0])
-    config = files.read_json(points[0].runs[0] / "config.json")
+    config = runs.read_config(points[0].runs[0])
     classes: dict[str, Any] = {"class_names": report["labels"]}
     usual = "uar" if "split" in config["options"] else "accuracy"
     metric = usual if cfg.metric == "auto" else cfg.metric
@@ -95,13 +95,14 @@ def _tested(point: "Point", study: Path, device: str) -> "Point":
     """The chosen point, evaluated on the test split; masked heads are removed for it."""
     from dataclasses import replace
 
+    from lib.study import sweep
     from scripts import evaluate, prune
 
     runs = point.runs
     if point.masked and point.place:
         runs = ()
         for base, path in zip(point.runs, point.masked, strict=True):
-            told = files.read_json(path.with_suffix(".json"))
+            told = sweep.masked_by(path)
             score: Any = point.line.partition(",")[0]
             runs += (
                 prune.main(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lib import files, runs
 from lib.errors import UserError
-from lib.shapes import misfit
 from lib.study import reports
 from scripts import _cli
 from scripts._base import trained_base
@@ -98,9 +97,7 @@ def _basis(folder: Path, cfg: Config) -> dict[str, Any]:
     """What a report depends on; equal means up to date."""
     config = trained_base(folder)
     path = folder / "best" / "model.json"
-    record = files.read_json(path)
-    if wrong := misfit(record, {"sha256": str}):
-        raise UserError(f"{path} is damaged ({wrong}); train the run again with --force")
+    record = files.read_json(path, {"sha256": str}, remedy="train the run again with --force")
     every = ("train", "validation", "test")
     usual = every if "split" in config["options"] else every[1:]  # only speech has protocols
     asked = usual if cfg.splits is None else cfg.splits

@@ -54,7 +54,7 @@ def _text(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
     there = _read(path, basis, cfg)
     if there is None:
         there = basis | {"sample": meta["sample"], "floors": floors.floors(folder)}
-        files.write_json(path, there)
+        files.write_sealed(path, there)
     return path, there
 
 
@@ -72,24 +72,26 @@ def _speech(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
     }
     path = folder / f"{speech_floors.file_name(options)}.json"
     there = _read(path, basis, cfg)
-    if there is None or not path.with_suffix(".csv").is_file():
+    table = path.with_suffix(".csv")
+    if there is None or not table.is_file() or files.sha256(table) != there["guesses"]:
         names = meta["labels"]
         with _cli.progress_bar("clips") as progress:
             guesses = speech_floors.guesses(
                 folder, manifest, split, labels, class_names=names, progress=progress
             )
-        with files.staged_file(path.with_suffix(".csv")) as temporary:
+        with files.staged_file(table) as temporary:
             guesses.to_csv(temporary, index=False)  # so that folds can be pooled
         found = speech_floors.score(guesses, class_names=names)
         there = basis | {"sample": meta["sample"], "classes": names, "floors": found}
-        files.write_json(path, there)
+        there |= {"guesses": files.sha256(table)}
+        files.write_sealed(path, there)
     return path, there
 
 
 def _read(path: Path, basis: dict[str, Any], cfg: Config) -> dict[str, Any] | None:
     """What the file holds, unless it is missing, of something else, or to be made again."""
-    there = files.read_json(path) if path.is_file() and not cfg.force else {}
-    return there if all(there.get(key) == value for key, value in basis.items()) else None
+    there = None if cfg.force else files.read_sealed(path)
+    return there if there and there.items() >= basis.items() else None
 
 
 if __name__ == "__main__":

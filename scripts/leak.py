@@ -51,11 +51,11 @@ def main(cfg: Config) -> dict[str, Any]:
     out = folder / (f"leak-{cfg.labels}" if speech else "leak")
     basis = {"version": VERSION, "fingerprint": meta["fingerprint"], "options": _options(cfg)}
     path = out / "leak.json"
-    found: dict[str, Any] = files.read_json(path) if path.is_file() and not cfg.force else {}
-    if not isinstance(found, dict) or any(found.get(key) != of for key, of in basis.items()):
+    found = None if cfg.force else files.read_sealed(path)
+    if not found or not found.items() >= basis.items():
         found = basis | {"sample": meta["sample"]}
         found |= _speech(folder, cfg, meta) if speech else _text(folder, cfg)
-        files.write_json(path, found)
+        files.write_sealed(path, found)
     leak_page.draw(out / "leak.png", found, meta["name"])
     files.write_text(out / "leak.md", leak_page.page(found, meta["name"], "leak.png"))
     _show(out, found)

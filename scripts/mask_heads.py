@@ -53,7 +53,8 @@ def main(cfg: Config) -> Path:
     basis |= {"inputs": config["inputs"]}
     basis |= {name: _plain(getattr(cfg, name)) for name in told}
     there = path.with_suffix(".json")
-    if not cfg.force and path.is_file() and there.is_file() and files.read_json(there) == basis:
+    made = None if cfg.force else files.read_sealed(there)
+    if made and path.is_file() and made == basis | {"table": files.sha256(path)}:
         print(f"{path}: made already with these options")
         return path
 
@@ -90,7 +91,7 @@ def main(cfg: Config) -> Path:
     there.unlink(missing_ok=True)  # the two belong together: without it the table does not count
     with files.staged_file(path) as temporary:
         pd.concat(frames).to_csv(temporary, index=False)
-    files.write_json(there, basis)
+    files.write_sealed(there, basis | {"table": files.sha256(path)})
     return path
 
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from lib import text, tokens
 from lib.errors import UserError
-from lib.files import read_json
 from lib.text_source import FARSTAIL_LABELS, SPLITS, Layout, farstail
 from scripts import _cli
 
@@ -118,7 +117,7 @@ def _tokenize(folder: Path, model: Path, max_length: int) -> None:
     """Make the token arrays and say what was cut or unknown."""
     with _cli.progress_bar("rows") as progress:
         path = tokens.tokenize(folder, model, max_length=max_length, progress=progress)
-    for split, n in read_json(path / "tokens.json")["splits"].items():
+    for split, n in tokens.summary(path)["splits"].items():
         unknown = f"{n['n_unknown']} of {n['n_tokens']} tokens unknown"
         cut = f"{n['n_truncated']} of {n['n']} rows cut to {max_length} tokens"
         print(f"{split}: {cut} (longest {n['longest']}), {unknown}")

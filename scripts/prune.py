@@ -108,8 +108,9 @@ def _choose(
     cfg: Config, run: runs.Run, base: Path, spec: Spec, named: list[tuple[int, int]]
 ) -> Spec:
     """Score the heads, draw the pictures, write heads.json; the spec of the pruned classifier."""
-    if not run.new and (run.folder / "heads.json").is_file():  # a run that goes on
-        return with_heads(spec, files.read_json(run.folder / "heads.json")["kept"])
+    found = None if run.new else files.read_sealed(run.folder / "heads.json")
+    if found:  # a run that goes on
+        return with_heads(spec, found["kept"])
 
     import torch
 
@@ -153,7 +154,7 @@ def _choose(
     }
     runs.begin(run)
     _draw(run.folder, f"{run.folder.name}: {cfg.score} scores", scores, gone, curve, data.sample)
-    files.write_json(run.folder / "heads.json", found)
+    files.write_sealed(run.folder / "heads.json", found)
     for when, of in cost.items():
         at = f"{of['latency_ms_b1']:.2f} ms at batch 1, {of['latency_ms_b32']:.2f} ms at batch 32"
         print(f"{when}: {of['params']:,} parameters, {at}")

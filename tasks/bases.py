@@ -1,16 +1,16 @@
 """The base runs that a sweep starts from, made where they are not there."""
 
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from invoke import Context, Exit, task
 
-from lib import hub, runs
-from lib.spec import read_spec
+from lib import files, hub, runs
+from lib.shapes import Whole
+from lib.spec import SIZES, read_spec
 from tasks import command
 from tasks.command import ROOT, flags, here
 from tasks.data import FARSTAIL, SHEMO, local_model, prepared_speech, prepared_text
@@ -123,7 +123,8 @@ def _of_given(
         lines.append(command.line("scripts.retrain", run=base, seed=seed, name=name, **how))
         found.append(runs.run_folder(study, options | {"seed": seed}))
     command.perform(c, lines, slots)
-    n_heads = [len(heads) for heads in read_spec(ROOT / base / "best")[0].kept_heads()]
+    with command.refusals():
+        n_heads = [len(heads) for heads in read_spec(ROOT / base / "best")[0].kept_heads()]
     return Bases(study=study, runs=found, n_heads=n_heads, how=how, slots=slots)
 
 
@@ -135,20 +136,26 @@ def how_of(seeds: int, device: str, force: bool) -> dict[str, Any]:
 
 def options_of(c: Context, run: str) -> dict[str, Any]:
     """The options of a base run that the user names."""
-    path = ROOT / run / "config.json"
-    if not path.is_file():
+    if not (ROOT / run / "config.json").is_file():
         raise Exit(f"error: --run {run}: no run is there (it has no config.json)", code=2)
     if c.remainder:
         raise Exit("error: flags after -- train a base run; the one of --run has its own", code=2)
-    return json.loads(path.read_text(encoding="utf-8"))["options"]
+    with command.refusals():
+        found = runs.read_config(ROOT / run, options={"name": str, "seed": Whole, "data": str})
+    return cast(dict[str, Any], found["options"])
 
 
 def _heads_of(model: Path) -> list[int]:
     """Heads of each layer of an encoder; those of the base size while it is not there."""
     path = ROOT / model / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    n_heads = config.get("num_attention_heads", 12)
-    return [n_heads] * config.get("num_hidden_layers", 12)
+    sizes = ("num_attention_heads", "num_hidden_layers")
+    config: dict[str, int] = {}
+    if path.is_file():
+        shape = {f"{name}?": range(1, SIZES[name] + 1) for name in sizes}
+        with command.refusals():
+            config = files.read_json(path, shape, remedy=f"make or download {model} again")
+    n_heads, n_layers = (config.get(name, 12) for name in sizes)
+    return [n_heads] * n_layers
 
 
 def with_base(body: Callable[..., None], **told: Any) -> Any:

@@ -1,16 +1,27 @@
 """One way to run a script: build the line, quote it, echo it; and paths as the user means them."""
 
+import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from invoke import Context, Exit
 
+from lib.errors import UserError
 from tasks import warm
 
 ROOT = warm.ROOT
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What is wrong with the user's files ends a recipe as it ends a script: in one line."""
+    try:
+        yield
+    except UserError as error:
+        raise Exit(f"error: {' '.join(str(error).split())}", code=2) from None
 
 
 def run(c: Context, *words: str, then: Sequence[str] = (), **options: object) -> None:

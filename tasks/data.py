@@ -1,13 +1,12 @@
 """Recipes for data and models: fetch, prepare, make untrained ones, clean."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from invoke import Collection, Context, task
 
-from lib import hub
-from tasks.command import ROOT, flags, here, run
+from lib import files, hub
+from tasks.command import ROOT, flags, here, refusals, run
 
 FARSTAIL = "data/raw/farstail"
 SHEMO = "data/raw/shemo"
@@ -30,7 +29,8 @@ def is_labelled(data: str) -> bool:
     """Whether speech has labels: a manifest, ShEMO's folders, or what was prepared of such."""
     folder = ROOT / here(data)
     if (folder / "meta.json").is_file():
-        return bool(json.loads((folder / "meta.json").read_text(encoding="utf-8")).get("labels"))
+        with refusals():
+            return bool(files.read_json(folder / "meta.json", {"labels": [str]})["labels"])
     return here(data) == SHEMO or folder.is_file() or any(folder.glob("[fF]emale*"))
 
 

@@ -1,6 +1,5 @@
 """What splits give away, on cases made by hand: text, sound, and the script that reports it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib import files
 from lib.errors import UserError
 from lib.study import leak, leak_corpus, leak_speech
 from scripts import leak as script
@@ -208,7 +208,7 @@ def test_the_script_reports_what_text_gives_away_and_its_page_breaks_on_nothing(
     page = (folder / "leak.md").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "a\\|b" in page
-    assert json.loads((folder / "leak.json").read_text(encoding="utf-8")) == found
+    assert files.read_sealed(folder / "leak.json") == found
     assert (folder / "leak.png").stat().st_size > 5000
     with monkeypatch.context() as patch:
         patch.setattr(leak_corpus, "of_text", lambda *_, **__: pytest.fail("computed again"))

@@ -168,9 +168,10 @@ def write_floors(
         frame["speaker"] = list(guess)
     path = data / file_name(OPTIONS | {"fold": fold} | change)
     path.parent.mkdir(exist_ok=True)
-    frame.to_csv(path.with_suffix(".csv"), index=False)
+    table = path.with_suffix(".csv")
+    frame.to_csv(table, index=False)
     found = {"fingerprint": "d", "classes": LABELS, "floors": score(frame, class_names=LABELS)}
-    files.write_json(path.with_suffix(".json"), found)
+    files.write_sealed(path.with_suffix(".json"), found | {"guesses": files.sha256(table)})
 
 
 def test_floors_are_of_the_runs_own_test_clips_and_of_folds_together(tmp_path: Path) -> None:

@@ -174,3 +174,22 @@ def test_a_clip_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     files.write_json(path, {"0": entry})
     with pytest.raises(UserError, match=r"1\.5 is no file name of ShEMO"):
         _read_transcripts(path)
+
+
+def test_a_sealed_file_that_was_changed_counts_as_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    record = {"b": [1, 2.5, None], "a": {"c": "ا"}}
+    files.write_sealed(path, record)
+    assert files.read_sealed(path) == record
+    path.write_text(path.read_text(encoding="utf-8").replace("2.5", "2.6"), encoding="utf-8")
+    assert files.read_sealed(path) is None
+    for text in ("", "[]", "{}", json.dumps(record)):
+        path.write_text(text)
+        assert files.read_sealed(path) is None
+    assert files.read_sealed(tmp_path / "none.json") is None
+
+
+def test_a_file_of_another_shape_is_refused_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"n": "x"}')
+    with pytest.raises(UserError, match=r"a\.json is damaged \(n is 'x'\); make it$"):
+        files.read_json(tmp_path / "a.json", {"n": int}, remedy="make it")

@@ -289,6 +289,17 @@ def test_stored_tokens_of_other_classes_are_not_used(tmp_path: Path) -> None:
         load(folder, model, max_length=16)
 
 
+def test_a_token_that_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, SHORT)
+    known = max(VOCABULARY[word] for row in SHORT for text in row[:2] for word in text.split())
+    with pytest.raises(UserError, match=rf"gives token {known} .* knows {known}; take"):
+        load(folder, bert(tmp_path / "small", vocab_size=known), max_length=16)
+    settings = bert(tmp_path / "padded", vocab_size=len(VOCABULARY)) / "tokenizer_config.json"
+    settings.write_text(settings.read_text().replace('"[PAD]"', '" [PAD]"'))
+    with pytest.raises(UserError, match="gives token 15 .* knows 15"):
+        load(folder, settings.parent, max_length=16)
+
+
 def test_wrong_tokenizer_or_length_is_one_line(tmp_path: Path) -> None:
     folder, model = prepared(tmp_path, SHORT), bert(tmp_path / "model")
     cases = [

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from lib import packed, scratch_hubert, speech, speech_prepare
+from lib import files, scratch_hubert, speech, speech_prepare
 from lib.errors import UserError
 from lib.pretrain import features as units_features
 from lib.pretrain import units
@@ -241,8 +241,12 @@ def test_units_of_other_audio_damaged_ones_and_other_options_are_refused(prepare
     with pytest.raises(UserError, match="damaged"):
         units.load(prepared, "mine")
     meta = prepared / "units" / "mine" / "meta.json"
-    meta.write_text(meta.read_text().replace(packed.read_meta(prepared)["fingerprint"], "other"))
+    told = units.read_meta(meta.parent)
+    files.write_sealed(meta, told | {"audio": "other"})
     with pytest.raises(UserError, match="other audio"):
+        units.load(prepared, "mine")
+    files.write_json(meta, files.read_json(meta) | {"audio": told["audio"]})
+    with pytest.raises(UserError, match="damaged"):
         units.load(prepared, "mine")
     with pytest.raises(UserError, match="no units"):
         units.load(prepared, "none")

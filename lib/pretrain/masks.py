@@ -102,14 +102,17 @@ def vocabulary(tokenizer: Any, *, share: float, n_tokens: int) -> Words:
         n_tokens: V, of the model, which may have more than the tokenizer.
 
     Raises:
-        UserError: if it has no [MASK].
+        UserError: if it has no [MASK] that the model knows.
     """
-    if tokenizer.mask_token_id is None:
-        raise UserError("this model's tokenizer has no mask token; take one that was made for it")
+    if tokenizer.mask_token_id is None or tokenizer.mask_token_id >= n_tokens:
+        raise UserError(
+            "this model's tokenizer has no mask token that it knows; take one that was made for it"
+        )
     pieces: dict[str, int] = tokenizer.get_vocab()
     special = np.ones(max(n_tokens, max(pieces.values()) + 1), bool)
     special[list(pieces.values())] = False
     special[list(tokenizer.all_special_ids)] = True
+    special[n_tokens:] = True  # the model knows none of these
     begins = [mark for mark in ("▁", "Ġ") if sum(p.startswith(mark) for p in pieces) > 1]
     continues = np.zeros(len(special), bool)
     for piece, number in pieces.items():

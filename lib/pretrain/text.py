@@ -16,13 +16,13 @@ from lib.persian import Progress
 from lib.pretrain import masks
 from lib.pretrain.masks import Words
 from lib.pretrain.rows import FIXED, MaskedRows, hold_out
-from lib.tokenizer import encode, load_tokenizer, n_token_types, tokenizer_files
+from lib.tokenizer import encode, load_tokenizer, n_token_types, n_tokens, tokenizer_files
 from lib.tokens import TokenSplit
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 2048  # lines handed to the tokenizer at a time
 MAX_LINE_BYTES = 2**24
 ARRAYS = {"tokens": "<u4", "lengths": "<i4", "second": "<i4", "groups": "<i8"}
@@ -121,6 +121,7 @@ def of_file(
         "max_length": max_length,
         "tokenizer": tokenizer_files(model),
         "n_token_types": n_token_types(model),
+        "n_tokens": n_tokens(model),
         "libraries": {n: importlib.metadata.version(n) for n in ("tokenizers", "transformers")},
     }
     folder = cache / f"text-{files.digest(made_of)[:16]}"
@@ -138,6 +139,7 @@ def _store(
     """Write the arrays of a text file, a chunk of its lines at a time."""
     tokenizer = load_tokenizer(model)
     types = made_of["n_token_types"] > 1 and "token_type_ids" in tokenizer.model_input_names
+    how = {"max_length": made_of["max_length"], "types": types, "n_known": made_of["n_tokens"]}
     n_lines = n_rows = 0
     opened = {name: (folder / f"{name}.bin").open("wb") for name in ARRAYS}
     try:
@@ -146,9 +148,7 @@ def _store(
                 some = [row for row in chunk if len(row) == of_kind]
                 columns = [list(column) for column in zip(*some, strict=True)]
                 if columns:
-                    arrays = encode(
-                        columns, tokenizer, max_length=made_of["max_length"], types=types
-                    )
+                    arrays = encode(columns, tokenizer, **how)
                     arrays.setdefault("second", arrays["lengths"])
                     arrays["groups"] = np.array([_number(row) for row in some])
                     _append(opened, arrays)
@@ -162,7 +162,14 @@ def _store(
     if not n_rows:
         raise UserError(f"{path} holds no text")
     told = {"n": n_rows, "types": types, "pad_id": tokenizer.pad_token_id or 0}
-    files.write_json(folder / "tokens.json", told | {"made_of": made_of})
+    told |= {"made_of": made_of, "sha256": _sums(folder)}
+    files.write_sealed(folder / "tokens.json", told)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each array that is there."""
+    paths = [folder / f"{name}.bin" for name in ARRAYS]
+    return {path.name: files.sha256_once(path) for path in paths if path.is_file()}
 
 
 def _append(opened: Mapping[str, IO[bytes]], arrays: dict[str, np.ndarray]) -> None:
@@ -171,12 +178,12 @@ def _append(opened: Mapping[str, IO[bytes]], arrays: dict[str, np.ndarray]) -> N
 
 
 def _stored(folder: Path) -> TokenSplit:
-    about = files.read_json(folder / "tokens.json")
+    about = files.read_sealed(folder / "tokens.json")
+    if about is None or _sums(folder) != about["sha256"]:
+        raise UserError(f"{folder} is damaged; delete it and it is made again")
     found = {name: np.memmap(folder / f"{name}.bin", kind, "r") for name, kind in ARRAYS.items()}
     lengths = np.array(found["lengths"], np.int64)
     ends = np.cumsum(lengths)
-    if len(lengths) != about["n"] or ends[-1] != len(found["tokens"]):
-        raise UserError(f"{folder} is damaged; delete it and it is made again")
     return TokenSplit(
         name="train",
         tokens=found["tokens"],

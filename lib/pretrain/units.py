@@ -178,7 +178,7 @@ def write(
             "sha256": {n: files.sha256(staged / n) for n in ("units.bin", "centroids.npy")},
             **meta,
         }
-        files.write_json(staged / "meta.json", told)
+        files.write_sealed(staged / "meta.json", told)
     return told
 
 
@@ -188,11 +188,12 @@ def read_meta(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: if it holds none, or is damaged.
     """
-    if not (folder / "meta.json").is_file():
+    path = folder / "meta.json"
+    if not path.is_file():
         raise UserError(f"{folder} holds no units; make them with scripts.cluster_units")
-    meta = files.read_json(folder / "meta.json")
-    if not isinstance(meta, dict) or (meta.get("kind"), meta.get("format")) != ("units", FORMAT):
-        raise UserError(f"{folder / 'meta.json'} is not of units; scripts.cluster_units makes them")
+    meta = files.read_sealed(path)
+    if meta is None or (meta.get("kind"), meta.get("format")) != ("units", FORMAT):
+        raise UserError(f"{path} is damaged or no units'; scripts.cluster_units --force makes it")
     return meta
 
 

@@ -40,8 +40,8 @@ def _floors_together(fingerprints: Mapping[Path, str]) -> list[dict[str, Any]]:
     """The floors in a file, or of the folds in several; none if one is missing or of other data."""
     found = []
     for path, fingerprint in fingerprints.items():
-        there = files.read_json(path) if path.is_file() else {}
-        if there.get("fingerprint") != fingerprint:
+        there = files.read_sealed(path)
+        if there is None or there["fingerprint"] != fingerprint:
             return []
         found.append(there)
     if len(found) == 1:
@@ -49,6 +49,10 @@ def _floors_together(fingerprints: Mapping[Path, str]) -> list[dict[str, Any]]:
     from lib.speech_floors import score
 
     how: dict[str, Any] = {"dtype": str, "keep_default_na": False}
-    guesses = [pd.read_csv(path.with_suffix(".csv"), **how) for path in fingerprints]
+    tables = [path.with_suffix(".csv") for path in fingerprints]
+    for table, there in zip(tables, found, strict=True):
+        if not table.is_file() or files.sha256(table) != there["guesses"]:
+            return []
+    guesses = [pd.read_csv(table, **how) for table in tables]
     together = pd.concat(guesses, ignore_index=True, join="inner")
     return score(together, class_names=found[0]["classes"])

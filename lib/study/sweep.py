@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib import files, metrics, stats
+from lib import files, metrics, runs, stats
 from lib.errors import UserError
+from lib.shapes import Whole
 
 METRICS = ("accuracy", "uar", "macro_f1")
 
@@ -69,13 +70,24 @@ def parse(texts: Sequence[str]) -> list[Point]:
         if not (line and x and run):
             raise UserError(f"--points {text}: give LINE:X:RUN, such as keep:3:runs/bert/x/keep-3")
         folder = Path(run)
-        seed = int(files.read_json(folder / "config.json")["options"]["seed"])
+        seed = runs.read_config(folder, options={"seed": Whole})["options"]["seed"]
         point = found.get((line, x), Point(line=line, x=x, runs=(), seeds=()))
         if seed in point.seeds:
             raise UserError(f"--points {line}:{x} has seed {seed} twice")
-        runs, seeds = (*point.runs, folder), (*point.seeds, seed)
-        found[line, x] = replace(point, runs=runs, seeds=seeds)
+        found[line, x] = replace(point, runs=(*point.runs, folder), seeds=(*point.seeds, seed))
     return list(found.values())
+
+
+def masked_by(path: Path) -> dict[str, Any]:
+    """What scripts.mask_heads was told when it made a file.
+
+    Raises:
+        UserError: if what tells of the file is missing or damaged.
+    """
+    told = files.read_sealed(path.with_suffix(".json"))
+    if told is None or not path.is_file() or files.sha256(path) != told["table"]:
+        raise UserError(f"{path} is not whole; scripts.mask_heads --force makes it again")
+    return told
 
 
 def parse_masked(paths: Sequence[Path], *, line: str) -> list[Point]:
@@ -90,7 +102,7 @@ def parse_masked(paths: Sequence[Path], *, line: str) -> list[Point]:
     """
     found: dict[tuple[str, float], Point] = {}
     for path in paths:
-        told = files.read_json(path.with_suffix(".json"))
+        told = masked_by(path)
         frame = _read(path)
         seed = int(frame["seed"].iloc[0])
         pairs = frame[["score", "fraction"]].drop_duplicates().astype(object).values.tolist()

@@ -72,8 +72,11 @@ def known_as(report: Mapping[str, Any]) -> str | None:
 def model_id(folder: Path) -> str | None:
     """The hub's id of a model folder, None for one that no hub has."""
     path = folder / "source.json"
-    found = files.read_json(path).get("id") if path.is_file() else None
-    return found if isinstance(found, str) else None
+    if not path.is_file():
+        return None
+    remedy = f"make or download {folder} again"
+    found: dict[str, Any] = files.read_json(path, {"id?": (str, None)}, remedy=remedy)
+    return found.get("id")
 
 
 def _report_accuracy(result: Result) -> float | None:
