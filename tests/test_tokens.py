@@ -296,7 +296,7 @@ def test_a_token_that_the_model_does_not_know_is_refused(tmp_path: Path) -> None
         load(folder, bert(tmp_path / "small", vocab_size=known), max_length=16)
     settings = bert(tmp_path / "padded", vocab_size=len(VOCABULARY)) / "tokenizer_config.json"
     settings.write_text(settings.read_text().replace('"[PAD]"', '" [PAD]"'))
-    with pytest.raises(UserError, match="gives token 15 .* knows 15"):
+    with pytest.raises(UserError, match=r"gives token 15 .* knows 15"):
         load(folder, settings.parent, max_length=16)
 
 
