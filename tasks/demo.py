@@ -20,7 +20,7 @@ LEARN_SPEECH = {
     "mask_span": 5,
     "seen_share": 0.3,
 }
-TEXT = {"epochs": 7, "learning_rate": 1e-3, "batch_size": 16, "pooling": "max"}
+TEXT = {"epochs": 7, "learning_rate": 7e-4, "batch_size": 16, "pooling": "max"}
 SPEECH = {
     "epochs": 5,
     "learning_rate": 1.5e-3,
