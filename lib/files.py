@@ -72,13 +72,22 @@ def read_json(
     return value
 
 
-def read_sealed(path: Path) -> dict[str, Any] | None:
-    """What `write_sealed` wrote; None if it is missing or was changed since: make it again."""
+def read_sealed(path: Path, *, beside: Path | None = None) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None if a file is missing or was changed since: make it again.
+
+    Args:
+        path: of the JSON file.
+        beside: the file that was sealed with it.
+    """
     try:
         record = read_json(path, dict)
     except UserError:
         return None
-    return record if record.pop("digest", None) == digest(record) else None
+    if record.pop("digest", None) != digest(record):
+        return None
+    if beside is None:
+        return record
+    return record if beside.is_file() and record.pop("beside", None) == sha256(beside) else None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -87,9 +96,16 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON object and its digest, by which `read_sealed` sees whether it is as written."""
-    plain = json.loads(json.dumps(dict(record)))
+def write_sealed(path: Path, record: Mapping[str, Any], *, beside: Path | None = None) -> None:
+    """Write a JSON object and its digest, by which `read_sealed` sees whether it is as written.
+
+    Args:
+        path: of the JSON file.
+        record: fit for JSON.
+        beside: another file, there already, that is sealed with it.
+    """
+    sums = {} if beside is None else {"beside": sha256(beside)}
+    plain = json.loads(json.dumps({**record, **sums}))
     write_json(path, plain | {"digest": digest(plain)})
 
 

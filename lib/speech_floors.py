@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lib import splits
 from lib.errors import UserError
-from lib.files import digest, read_sealed, sha256, staged_file, write_array, write_sealed
+from lib.files import digest, read_sealed, staged_file, write_array, write_sealed
 from lib.metrics import summarize
 from lib.packed import SAMPLE_RATE, Packed, open_packed, read_manifest, read_meta
 from lib.persian import Progress
@@ -162,8 +162,7 @@ def mfcc_statistics(
     }
     path = folder / f"mfcc-{digest(made_of)[:12]}.npy"
     sums = path.with_suffix(".json")
-    known = read_sealed(sums)
-    if known and path.is_file() and sha256(path) == known["sha256"]:
+    if read_sealed(sums, beside=path):
         return np.load(path)
     work = functools.partial(_mfcc, open_packed(folder, manifest))
     n_paying = math.ceil(len(manifest) / CLIPS_PER_WORKER)
@@ -176,7 +175,7 @@ def mfcc_statistics(
     features = np.stack(rows)
     with staged_file(path) as temporary:
         write_array(temporary, features)
-    write_sealed(sums, made_of | {"sha256": sha256(path)})
+    write_sealed(sums, made_of, beside=path)
     return features
 
 

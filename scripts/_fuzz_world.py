@@ -6,6 +6,7 @@ import shutil
 import sys
 import traceback
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,12 @@ def run_script(script: str, argv: tuple[str, ...]) -> None:
     _cli.run(module.main, module.Config, getattr(module, "RECIPES", None))
 
 
-def build(place: Path, *, runs: bool = True) -> None:
+def build(place: Path, *more: Callable[[], None]) -> None:
     """Make the folder, in a process of its own, so that this one starts no threads.
 
     Args:
         place: the folder, empty.
-        runs: whether to train runs too.
+        more: what else makes files in it, in the current folder.
 
     Raises:
         RuntimeError: if that process fails; it has said why.
@@ -80,10 +81,8 @@ def build(place: Path, *, runs: bool = True) -> None:
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
             os.chdir(place)
-            make()
-            if runs:
-                _runs()
-                importlib.import_module("scripts._fuzz_derived").make()
+            for step in (make, *more):
+                step()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -175,7 +174,7 @@ def _shemo(folder: Path) -> None:
         (emobox / f"shemo_{split}_fold_1.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def _runs() -> None:
+def make_runs() -> None:
     """A trained and evaluated run of each modality, and one of text stopped in the middle."""
     run_script("train_bert", (*BERT_RUN, "--epochs", "1"))
     run_script("train_hubert", (*HUBERT_RUN, "--epochs", "1", "--augment", "none", "--cache", "on"))

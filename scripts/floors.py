@@ -71,9 +71,9 @@ def _speech(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
         "parts": files.digest([split.tolist(), labels.fillna("").tolist()]),
     }
     path = folder / f"{speech_floors.file_name(options)}.json"
-    there = _read(path, basis, cfg)
     table = path.with_suffix(".csv")
-    if there is None or not table.is_file() or files.sha256(table) != there["guesses"]:
+    there = _read(path, basis, cfg, beside=table)
+    if there is None:
         names = meta["labels"]
         with _cli.progress_bar("clips") as progress:
             guesses = speech_floors.guesses(
@@ -83,14 +83,15 @@ def _speech(folder: Path, cfg: Config) -> tuple[Path, dict[str, Any]]:
             guesses.to_csv(temporary, index=False)  # so that folds can be pooled
         found = speech_floors.score(guesses, class_names=names)
         there = basis | {"sample": meta["sample"], "classes": names, "floors": found}
-        there |= {"guesses": files.sha256(table)}
-        files.write_sealed(path, there)
+        files.write_sealed(path, there, beside=table)
     return path, there
 
 
-def _read(path: Path, basis: dict[str, Any], cfg: Config) -> dict[str, Any] | None:
+def _read(
+    path: Path, basis: dict[str, Any], cfg: Config, beside: Path | None = None
+) -> dict[str, Any] | None:
     """What the file holds, unless it is missing, of something else, or to be made again."""
-    there = None if cfg.force else files.read_sealed(path)
+    there = None if cfg.force else files.read_sealed(path, beside=beside)
     return there if there and there.items() >= basis.items() else None
 
 

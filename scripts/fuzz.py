@@ -44,6 +44,7 @@ def main(cfg: Config) -> dict[str, dict[str, int]]:
         os.environ[name] = "1"  # before anything is imported: a fork keeps no threads
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from lib.pool import n_cores
+    from scripts import _fuzz_derived as derived
     from scripts import _fuzz_world as world
     from scripts import _fuzzing
 
@@ -55,7 +56,7 @@ def main(cfg: Config) -> dict[str, dict[str, int]]:
     limits = fuzz.Limits(seconds=cfg.seconds, n_open=cfg.workers or n_cores())
     world.warm_up()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as shared:
-        world.build(Path(shared))
+        world.build(Path(shared), world.make_runs, derived.make)
 
         def drawn() -> Iterator[fuzz.Case]:
             for kind, number in _fuzzing.numbered(cfg.n, seed=cfg.seed, kinds=kinds):

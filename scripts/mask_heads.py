@@ -53,8 +53,7 @@ def main(cfg: Config) -> Path:
     basis |= {"inputs": config["inputs"]}
     basis |= {name: _plain(getattr(cfg, name)) for name in told}
     there = path.with_suffix(".json")
-    made = None if cfg.force else files.read_sealed(there)
-    if made and path.is_file() and made == basis | {"table": files.sha256(path)}:
+    if not cfg.force and files.read_sealed(there, beside=path) == basis:
         print(f"{path}: made already with these options")
         return path
 
@@ -91,7 +90,7 @@ def main(cfg: Config) -> Path:
     there.unlink(missing_ok=True)  # the two belong together: without it the table does not count
     with files.staged_file(path) as temporary:
         pd.concat(frames).to_csv(temporary, index=False)
-    files.write_sealed(there, basis | {"table": files.sha256(path)})
+    files.write_sealed(there, basis, beside=path)
     return path
 
 

@@ -136,11 +136,9 @@ def how_of(seeds: int, device: str, force: bool) -> dict[str, Any]:
 
 def options_of(c: Context, run: str) -> dict[str, Any]:
     """The options of a base run that the user names."""
-    if not (ROOT / run / "config.json").is_file():
-        raise Exit(f"error: --run {run}: no run is there (it has no config.json)", code=2)
     if c.remainder:
         raise Exit("error: flags after -- train a base run; the one of --run has its own", code=2)
-    with command.refusals():
+    with command.refusals(f"--run {run}: "):
         found = runs.read_config(ROOT / run, options={"name": str, "seed": Whole, "data": str})
     return cast(dict[str, Any], found["options"])
 

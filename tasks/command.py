@@ -16,12 +16,16 @@ ROOT = warm.ROOT
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """What is wrong with the user's files ends a recipe as it ends a script: in one line."""
+def refusals(option: str = "") -> Iterator[None]:
+    """What is wrong with the user's files ends a recipe as it ends a script: in one line.
+
+    Args:
+        option: that named them, such as `--run x: `, to stand before what is wrong.
+    """
     try:
         yield
     except UserError as error:
-        raise Exit(f"error: {' '.join(str(error).split())}", code=2) from None
+        raise Exit(f"error: {option}{' '.join(str(error).split())}", code=2) from None
 
 
 def run(c: Context, *words: str, then: Sequence[str] = (), **options: object) -> None:

@@ -238,7 +238,7 @@ def main() -> int:
     n_failed = 0
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         place = Path(name)
-        world.build(place, runs=False)
+        world.build(place)
         os.chdir(place)
         units = ("--data", "prepared/speech", "--split", "manifest", "--units", "4")
         if any(job.script == "pretrain_hubert" for job in jobs.values()):

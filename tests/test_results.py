@@ -171,7 +171,7 @@ def write_floors(
     table = path.with_suffix(".csv")
     frame.to_csv(table, index=False)
     found = {"fingerprint": "d", "classes": LABELS, "floors": score(frame, class_names=LABELS)}
-    files.write_sealed(path.with_suffix(".json"), found | {"guesses": files.sha256(table)})
+    files.write_sealed(path.with_suffix(".json"), found, beside=table)
 
 
 def test_floors_are_of_the_runs_own_test_clips_and_of_folds_together(tmp_path: Path) -> None:

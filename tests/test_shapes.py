@@ -187,6 +187,12 @@ def test_a_sealed_file_that_was_changed_counts_as_missing(tmp_path: Path) -> Non
         path.write_text(text)
         assert files.read_sealed(path) is None
     assert files.read_sealed(tmp_path / "none.json") is None
+    beside = tmp_path / "b.csv"
+    beside.write_text("x")
+    files.write_sealed(path, record, beside=beside)
+    assert files.read_sealed(path, beside=beside) == record
+    beside.write_text("y")
+    assert files.read_sealed(path, beside=beside) is None
 
 
 def test_a_file_of_another_shape_is_refused_with_its_remedy(tmp_path: Path) -> None:

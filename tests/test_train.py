@@ -25,6 +25,21 @@ def toy_corpus() -> Corpus:
     return Corpus("toy", ("low", "high"), splits, False, None, "", None)
 
 
+def records(
+    state: train.State, options: Training, split: ToySplit | None = None, *, budget: int = 0
+) -> Iterator[train.Record]:
+    return train.steps(
+        state,
+        split or toy_split(30),
+        options,
+        loss_fn=optim.cross_entropy(),
+        validate=partial(
+            predict.validate, state.model, toy_split(12, seed=1), class_names=("low", "high")
+        ),
+        budget=budget,
+    )
+
+
 def losses(
     spec: Spec,
     model: Path,
@@ -36,17 +51,8 @@ def losses(
     classifier = surgery.build(spec, model=model)
     split = split or toy_split(30)
     state = train.begin(classifier, options, course(options, split).total)
-    records = train.steps(
-        state,
-        split,
-        options,
-        loss_fn=optim.cross_entropy(),
-        validate=partial(
-            predict.validate, state.model, toy_split(12, seed=1), class_names=("low", "high")
-        ),
-        budget=budget,
-    )
-    return [record["loss"] for record in records if record["event"] == "step"]
+    found = records(state, options, split, budget=budget)
+    return [record["loss"] for record in found if record["event"] == "step"]
 
 
 def run(
@@ -314,13 +320,7 @@ def test_mixed_precision_on_the_cpu_is_refused() -> None:
 def test_a_checkpoint_holds_everything_that_changes(toy_spec: Spec, toy_model: Path) -> None:
     torch.manual_seed(0)
     state = train.begin(surgery.build(toy_spec, model=toy_model), OPTIONS, 16)
-    loop = train.steps(
-        state,
-        toy_split(30),
-        OPTIONS,
-        loss_fn=optim.cross_entropy(),
-        validate=partial(predict.validate, state.model, toy_split(6), class_names=("low", "high")),
-    )
+    loop = records(state, OPTIONS)
     for _ in range(3):
         next(loop)
     tensors = {name: value.clone() for name, value in state.tensors().items()}
@@ -336,13 +336,7 @@ def test_a_checkpoint_holds_everything_that_changes(toy_spec: Spec, toy_model: P
 def test_each_step_learns_at_the_rate_of_its_place(toy_spec: Spec, toy_model: Path) -> None:
     options = replace(OPTIONS, optimizer="sgd", warmup=0.5, max_grad_norm=1e9)
     state = train.begin(surgery.build(toy_spec, model=toy_model), options, 16)
-    loop = train.steps(
-        state,
-        toy_split(30),
-        options,
-        loss_fn=optim.cross_entropy(),
-        validate=partial(predict.validate, state.model, toy_split(6), class_names=("low", "high")),
-    )
+    loop = records(state, options)
     bias = [*state.model.parameters()][-1]
     for step in range(4):
         before = bias.detach().clone()

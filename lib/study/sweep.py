@@ -84,8 +84,8 @@ def masked_by(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if what tells of the file is missing or damaged.
     """
-    told = files.read_sealed(path.with_suffix(".json"))
-    if told is None or not path.is_file() or files.sha256(path) != told["table"]:
+    told = files.read_sealed(path.with_suffix(".json"), beside=path)
+    if told is None:
         raise UserError(f"{path} is not whole; scripts.mask_heads --force makes it again")
     return told
 
