@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -81,22 +80,20 @@ class Clip:
         return len(self.samples) / SAMPLE_RATE
 
 
-def load(source: Path | bytes, *, name: str = "", max_seconds: float = MAX_SECONDS) -> Clip:
+def load(source: bytes, *, name: str = "", max_seconds: float = MAX_SECONDS) -> Clip:
     """The clip in a file: channels averaged, resampled from its own rate, never normalised.
 
     Rounded to int16; what lies beyond full scale is clipped and counted.
 
     Args:
-        source: a file, or all its bytes.
-        name: the file name of the bytes, for its suffix.
+        source: all bytes of a file.
+        name: of the file, for its suffix.
         max_seconds: a longer file is refused before it is decoded.
 
     Raises:
         BadAudio: if there is anything wrong with it.
     """
-    if isinstance(source, Path):
-        name, source = source.name, read_bytes(source)
-    source = _checked(source, Path(name).suffix)
+    source = _checked(source, os.path.splitext(name)[1])
     waveform, rate, n_channels = _decode(source, max_seconds)
     if n_channels > 1:
         waveform = waveform.mean(axis=1, dtype=np.float32)
@@ -113,19 +110,20 @@ def load(source: Path | bytes, *, name: str = "", max_seconds: float = MAX_SECON
     return _to_int16(waveform, rate, n_channels)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: str) -> bytes:
     """The bytes of a file.
 
     Raises:
         BadAudio: if it is missing, cannot be read or is huge.
     """
     try:
-        about = path.stat()
+        about = os.stat(path)
         if not stat.S_ISREG(about.st_mode):  # a device or a pipe may never end
             raise BadAudio("unreadable", "not a plain file")
         if about.st_size > MAX_BYTES:
             raise BadAudio("too long", f"more than {MAX_BYTES >> 20} MiB")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise BadAudio("missing") from None
     except OSError as error:

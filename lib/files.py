@@ -40,8 +40,31 @@ def _sha256_of(path: Path, state: tuple[int, ...]) -> str:
 
 def digest(value: Any) -> str:
     """The SHA-256, in hex, of a value that JSON can hold; the order of keys does not matter."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_json(value)).hexdigest()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+
+
+class ListDigest:
+    """The `digest` of a list whose items come one after another and are not kept."""
+
+    def __init__(self) -> None:
+        """Begin with an empty list."""
+        self._hash = hashlib.sha256(b"[")
+        self._between = b""
+
+    def add(self, item: Any) -> None:
+        """Append what JSON can hold."""
+        self._hash.update(self._between + _json(item))
+        self._between = b", "
+
+    def hexdigest(self) -> str:
+        """That of the list so far."""
+        whole = self._hash.copy()
+        whole.update(b"]")
+        return whole.hexdigest()
 
 
 def read_json(

@@ -1,12 +1,15 @@
 """Any corpus of speech by a table of its clips: path, label and what else is known of them."""
 
 import itertools
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+import os
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from lib import text_source as table
 from lib.errors import UserError
-from lib.speech_source import MARKER, Corpus, Source, some
+from lib.speech_listing import Corpus, Listing, Source
+from lib.speech_source import MARKER, some
 from lib.text_source import SPLITS, Layout
 
 OPTIONAL = ("speaker", "split", "gender", "transcript")
@@ -30,33 +33,37 @@ def read_manifest(path: Path, *, root: Path | None = None, labels: Sequence[str]
     if not path.is_file():
         raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     root = path.parent if root is None else root
-    sources: dict[str, Source] = {}
-    lines: dict[str, int] = {}
+    inside = root.resolve()
+    sources = Listing()
+    found: set[str] = set()
+    splits: dict[str, int] = {}  # each with the first row that has it
     for line, row in _rows(path):
         where = f"{path}, row {line}"
         source = _source(row, root, where)
-        _check_inside(source, root.resolve(), where)
-        if source.path in lines:
-            raise UserError(f"{where}: {source.path} stands in row {lines[source.path]} too")
+        _check_inside(source, inside, where)
         if labels and source.label_filename not in labels:
             problem = f"unknown label {source.label_filename!r}; allowed: {', '.join(labels)}"
             raise UserError(f"{where}: {problem} (see --labels)")
-        sources[source.path], lines[source.path] = source, line
-    _check_splits(path, sources, lines)
-    found = {source.label_filename for source in sources.values()}
+        if (before := sources.add(source, line=line)) is not None:
+            raise UserError(f"{where}: {source.path} stands in row {before} too")
+        found.add(source.label_filename)
+        splits.setdefault(source.split, line)
+    if not sources:
+        raise UserError(f"{path}, row 1: there is a header but no row below it")
+    _check_splits(path, splits)
     order = tuple(labels) or tuple(sorted(found))
     if len(set(order)) < max(2, len(order)):
         raise UserError(f"{path}: two different labels are needed, not {some(order) or 'none'}")
     if absent := [label for label in order if label not in found]:
         raise UserError(f"{path}: no row has the label {some(absent)}")
     return Corpus(
-        sources=tuple(sources[name] for name in sorted(sources)),
+        sources=sources,
         labels=order,
         sample=(root / MARKER).exists() or (path.parent / MARKER).exists(),
     )
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows as they stand, each with the line it begins at."""
     text = table._decode(path)
     layout = Layout(premise="path", hypothesis=None, label="label")
@@ -66,14 +73,10 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         if columns.count(name) > 1:
             raise UserError(f"{path}, row 1: two columns are named {name!r}")
     places = {name: columns.index(name) for name in ("path", "label", *OPTIONAL) if name in columns}
-    rows = []
     for line, row in itertools.islice(table._rows(path, text, separator, True), 1, None):
         if len(row) != len(header):
             raise UserError(f"{path}, row {line}: {table._wrong_length(row, len(header))}")
-        rows.append((line, {name: row[place].strip() for name, place in places.items()}))
-    if not rows:
-        raise UserError(f"{path}, row 1: there is a header but no row below it")
-    return rows
+        yield line, {name: row[place].strip() for name, place in places.items()}
 
 
 def _source(row: dict[str, str], root: Path, where: str) -> Source:
@@ -81,9 +84,9 @@ def _source(row: dict[str, str], root: Path, where: str) -> Source:
     for column in ("path", "label"):
         if not row[column]:
             raise UserError(f"{where}: the {column} is empty")
-    path = PurePosixPath(row["path"])
-    if path.is_absolute() or ".." in path.parts or "\\" in row["path"] or "\0" in row["path"]:
-        problem = f"the path {row['path'][:80]!r} is not one below {root}"
+    path = row["path"]
+    if path.startswith("/") or ".." in path.split("/") or "\\" in path or "\0" in path:
+        problem = f"the path {path[:80]!r} is not one below {root}"
         raise UserError(f"{where}: {problem}; give it from there, with / (see --root)")
     split, gender = row.get("split", ""), row.get("gender", "").casefold()
     if split and split not in SPLITS:
@@ -91,8 +94,8 @@ def _source(row: dict[str, str], root: Path, where: str) -> Source:
     if gender not in GENDERS:
         raise UserError(f"{where}: unknown gender {gender[:40]!r}; F, M or nothing")
     return Source(
-        path=path.as_posix(),
-        file=root / path,
+        path=posixpath.normpath(path),
+        within=root,
         label_filename=row["label"],
         label_transcript=row["label"],
         speaker=row.get("speaker", ""),
@@ -104,24 +107,19 @@ def _source(row: dict[str, str], root: Path, where: str) -> Source:
 
 def _check_inside(source: Source, root: Path, where: str) -> None:
     """Refuse a link that leads out of the folder; `root` is resolved."""
-    try:
-        place = source.file.resolve()
-    except (OSError, RuntimeError):  # a link to itself: who reads it will say so
-        return
-    if not place.is_relative_to(root):
+    place = os.path.realpath(source.file)  # of a link to itself, where it lies
+    if os.path.commonpath([place, root]) != str(root):
         raise UserError(
             f"{where}: {source.path} is a link that leads out of {root}; put the recording itself "
             "there, or name the folder that holds them all with --root"
         )
 
 
-def _check_splits(path: Path, sources: dict[str, Source], lines: dict[str, int]) -> None:
+def _check_splits(path: Path, splits: Mapping[str, int]) -> None:
     """Splits are given for all rows and all three, or for none."""
-    given = {source.split for source in sources.values()}
-    if given == {""}:
+    if set(splits) == {""}:
         return
-    for name, source in sources.items():
-        if not source.split:
-            raise UserError(f"{path}, row {lines[name]}: the split is empty; others have one")
-    if absent := [split for split in SPLITS if split not in given]:
+    if "" in splits:
+        raise UserError(f"{path}, row {splits['']}: the split is empty; others have one")
+    if absent := [split for split in SPLITS if split not in splits]:
         raise UserError(f"{path}: no row has the split {', '.join(absent)}")

@@ -5,15 +5,16 @@ import contextlib
 import csv
 import importlib.metadata
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
 from lib.audio import Clip
 from lib.errors import UserError
 from lib.files import (
+    ListDigest,
     digest,
     locked,
     remove,
@@ -22,9 +23,10 @@ from lib.files import (
     write_json,
     write_text,
 )
-from lib.packed import COLUMNS, FORMAT, LABELS, SAMPLE_RATE, PackedWriter, read_meta
+from lib.packed import COLUMNS, FORMAT, SAMPLE_RATE, TEXT_COLUMNS, PackedWriter, read_meta
+from lib.speech_listing import Corpus, Listing, Source
 from lib.speech_read import Reading, hash_sources, read_clips
-from lib.speech_source import Corpus, Source, some
+from lib.speech_source import some
 
 CLIPPED = 0.01  # of a clip; a few samples overshoot when a loud recording is resampled
 
@@ -67,66 +69,111 @@ def prepare(
             readings = read_clips(corpus.sources, max_seconds=max_seconds, workers=workers)
             packed = _pack(folder, corpus.sources, readings, progress)
             _judge(out, packed.skipped, len(corpus.sources), skip_bad=skip_bad)
-            _write(folder, corpus, packed, _made_of(corpus, packed.hashes, max_seconds))
+            _write_meta(folder, corpus, packed, _made_of(corpus, packed.audio, max_seconds))
     return True
-
-
-@dataclass
-class _Packed:
-    """What packing leaves: rows of the manifest, what was skipped, SHA-256 sums."""
-
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    hashes: list[str | None] = field(default_factory=list)
-    shards: dict[str, str] = field(default_factory=dict)
-    n_clipped: int = 0
 
 
 def _pack(
     folder: Path,
-    sources: Sequence[Source],
+    sources: Listing,
     readings: Generator[Reading],
     progress: Progress | None,
-) -> _Packed:
-    """Write the clips into shards as they come."""
-    packed = _Packed()
-    with contextlib.closing(readings), PackedWriter(folder) as writer:
-        for source, reading in zip(sources, readings, strict=True):
-            packed.hashes.append(reading.sha256)
+) -> "_Packed":
+    """Write the clips and their rows as they come; none is kept."""
+    audio, skipped = ListDigest(), []
+    with (
+        contextlib.closing(readings),
+        PackedWriter(folder) as shards,
+        _ManifestWriter(folder) as manifest,
+    ):
+        for number, (source, reading) in enumerate(zip(sources, readings, strict=True), 1):
+            audio.add([source.path, reading.sha256])
             if reading.clip is None:
                 reason = {"path": source.path, "label": source.label_filename}
-                packed.skipped.append(reason | {"reason": str(reading.bad)})
+                skipped.append(reason | {"reason": str(reading.bad)})
             else:
-                place = writer.add(reading.clip.samples)
-                packed.rows.append(_row(len(packed.rows), source, reading.clip, place))
-                packed.n_clipped += reading.clip.n_clipped > CLIPPED * len(reading.clip.samples)
+                manifest.add(source, reading.clip, shards.add(reading.clip.samples))
             if progress:
-                progress(len(packed.hashes), len(sources))
-    packed.shards = writer.sha256
-    return packed
+                progress(number, len(sources))
+    return _Packed(
+        manifest=manifest, skipped=skipped, audio=audio.hexdigest(), shards=shards.sha256
+    )
 
 
-def _row(number: int, source: Source, clip: Clip, place: tuple[int, int]) -> tuple[Any, ...]:
-    """One row of the manifest, in the order of COLUMNS."""
-    found = {
-        "id": number,
-        "path": source.path,
-        "speaker": source.speaker,
-        "gender": source.gender,
-        "label_filename": source.label_filename,
-        "label_transcript": source.label_transcript,
-        "transcript": source.transcript,
-        "split": source.split,
-        "n_samples": len(clip.samples),
-        "seconds": round(clip.seconds, 6),
-        "shard": place[0],
-        "offset": place[1],
-        "peak": round(clip.peak, 6),
-        "rms": round(clip.rms, 6),
-        "source_rate": clip.source_rate,
-        "n_channels": clip.n_channels,
-    }
-    return tuple(found[name] for name in COLUMNS)  # a third of the memory of the names with it
+@dataclass(frozen=True, kw_only=True)
+class _Packed:
+    """What packing leaves.
+
+    Attributes:
+        manifest: closed; its counts.
+        skipped: path, label and reason of each bad clip.
+        audio: digest of the paths and the bytes of all files, bad ones too.
+        shards: file name → SHA-256.
+    """
+
+    manifest: "_ManifestWriter"
+    skipped: list[dict[str, str]]
+    audio: str
+    shards: dict[str, str]
+
+
+class _ManifestWriter:
+    """Writes manifest.csv row by row and counts what meta.json tells of all rows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.n = self.n_samples = self.n_clipped = self.n_stereo = 0
+        self.n_unlabelled = self.n_disputed = self.n_nameless = 0
+        self.rates: collections.Counter[int] = collections.Counter()
+        self.labels: set[str] = set()
+        self._file = (folder / "manifest.csv").open("w", encoding="utf-8", newline="")
+        self._csv = csv.writer(self._file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        self._csv.writerow(COLUMNS)
+
+    def add(self, source: Source, clip: Clip, place: tuple[int, int]) -> None:
+        """Write the row of a clip that lies at (shard, offset)."""
+        found = {name: getattr(source, name) for name in TEXT_COLUMNS} | {
+            "id": self.n,
+            "n_samples": len(clip.samples),
+            "seconds": round(clip.seconds, 6),
+            "shard": place[0],
+            "offset": place[1],
+            "peak": round(clip.peak, 6),
+            "rms": round(clip.rms, 6),
+            "source_rate": clip.source_rate,
+            "n_channels": clip.n_channels,
+        }
+        self._csv.writerow([found[name] for name in COLUMNS])
+        self.n += 1
+        self.n_samples += len(clip.samples)
+        self.n_clipped += clip.n_clipped > CLIPPED * len(clip.samples)
+        self.n_stereo += clip.n_channels > 1
+        self.n_unlabelled += source.label_transcript == ""
+        self.n_disputed += source.label_transcript not in ("", source.label_filename)
+        self.n_nameless += source.speaker == ""
+        self.rates[clip.source_rate] += 1
+        self.labels.add(source.label_filename)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def warnings(self, labels: Iterable[str]) -> list[str]:
+        """What is suspect but no error, of a corpus with these classes."""
+        counts = {
+            "clips of several channels, which were averaged": self.n_stereo,
+            "clips of which over 1 % lay beyond full scale and was clipped": self.n_clipped,
+            "clips without a label of the transcripts (modified_shemo.json)": self.n_unlabelled,
+            "clips whose file name and transcript disagree on the class": self.n_disputed,
+            "clips without a speaker": self.n_nameless,
+        }
+        warnings = [f"{text}: {n}" for text, n in counts.items() if n]
+        if len(self.rates) > 1:
+            listed = ", ".join(f"{rate} Hz ({n})" for rate, n in self.rates.most_common())
+            warnings.append(f"sample rates differ: {listed}; each was resampled from its own")
+        absent = [label for label in labels if label not in self.labels]
+        return warnings + [f"no clip of the class {label!r}" for label in absent]
 
 
 def _judge(
@@ -149,14 +196,16 @@ def _judge(
         raise UserError(f"{what}; mend them, or go on without them with --skip-bad")
 
 
-def _made_of(corpus: Corpus, hashes: Iterable[str | None], max_seconds: float) -> dict[str, Any]:
+def _made_of(corpus: Corpus, audio: str, max_seconds: float) -> dict[str, Any]:
     """All that decides what is in a prepared folder; --skip-bad leaves nothing to decide."""
-    clips = zip(corpus.sources, hashes, strict=True)
-    known = ("speaker", "gender", *LABELS, "transcript", "split")
+    known = [name for name in TEXT_COLUMNS if name != "path"]
+    rows = ListDigest()
+    for source in corpus.sources:
+        rows.add([getattr(source, name) for name in known])
     return {
         "format": FORMAT,
-        "audio": digest([[source.path, of_bytes] for source, of_bytes in clips]),
-        "rows": digest([[getattr(source, k) for k in known] for source in corpus.sources]),
+        "audio": audio,
+        "rows": rows.hexdigest(),
         "labels": list(corpus.labels),
         "sample": corpus.sample,
         "max_seconds": max_seconds,
@@ -176,7 +225,10 @@ def _is_made(out: Path, corpus: Corpus, max_seconds: float, *, force: bool) -> b
         return False
     meta = read_meta(out)
     before = meta.get("made_of", {})
-    made_of = _made_of(corpus, hash_sources(corpus.sources), max_seconds)
+    audio = ListDigest()
+    for source, of_bytes in zip(corpus.sources, hash_sources(corpus.sources), strict=True):
+        audio.add([source.path, of_bytes])
+    made_of = _made_of(corpus, audio.hexdigest(), max_seconds)
     other = [key.replace("_", " ") for key in made_of if made_of[key] != before.get(key)]
     if other:
         remedy = "replace it with --force or choose another --name"
@@ -185,12 +237,9 @@ def _is_made(out: Path, corpus: Corpus, max_seconds: float, *, force: bool) -> b
     return all(file.is_file() and sha256(file) == expected for file, expected in files.items())
 
 
-def _write(folder: Path, corpus: Corpus, packed: _Packed, made_of: dict[str, Any]) -> None:
-    """manifest.csv and meta.json."""
-    frame = pd.DataFrame(packed.rows, columns=list(COLUMNS))
-    manifest = folder / "manifest.csv"
-    frame.to_csv(manifest, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    files = {"manifest.csv": sha256(manifest), **packed.shards}
+def _write_meta(folder: Path, corpus: Corpus, packed: _Packed, made_of: dict[str, Any]) -> None:
+    manifest = packed.manifest
+    files = {"manifest.csv": sha256(folder / "manifest.csv"), **packed.shards}
     meta = {
         "format": FORMAT,
         "kind": "speech",
@@ -199,36 +248,15 @@ def _write(folder: Path, corpus: Corpus, packed: _Packed, made_of: dict[str, Any
         "corpus": corpus.name,
         "labels": list(corpus.labels),
         "sample_rate": SAMPLE_RATE,
-        "n": len(frame),
-        "seconds": round(int(frame["n_samples"].sum()) / SAMPLE_RATE, 3),
+        "n": manifest.n,
+        "seconds": round(manifest.n_samples / SAMPLE_RATE, 3),
         "key": digest(made_of),
         "made_of": made_of,
         "fingerprint": digest(files),
         "files": files,
-        "n_stereo": int((frame["n_channels"] > 1).sum()),
-        "n_clipped": packed.n_clipped,
+        "n_stereo": manifest.n_stereo,
+        "n_clipped": manifest.n_clipped,
         "skipped": packed.skipped,
-        "warnings": _warnings(frame, corpus, packed.n_clipped),
+        "warnings": manifest.warnings(corpus.labels),
     }
     write_json(folder / "meta.json", meta)
-
-
-def _warnings(frame: pd.DataFrame, corpus: Corpus, n_clipped: int) -> list[str]:
-    """What is suspect but no error."""
-    n_stereo = int((frame["n_channels"] > 1).sum())
-    rates = frame["source_rate"].value_counts()
-    unlabelled = frame["label_transcript"] == ""
-    disputed = (frame["label_filename"] != frame["label_transcript"]) & ~unlabelled
-    counts = {
-        "clips of several channels, which were averaged": n_stereo,
-        "clips of which over 1 % lay beyond full scale and was clipped": n_clipped,
-        "clips without a label of the transcripts (modified_shemo.json)": int(unlabelled.sum()),
-        "clips whose file name and transcript disagree on the class": int(disputed.sum()),
-        "clips without a speaker": int((frame["speaker"] == "").sum()),
-    }
-    warnings = [f"{text}: {n}" for text, n in counts.items() if n]
-    if len(rates) > 1:
-        listed = ", ".join(f"{rate} Hz ({n})" for rate, n in rates.items())
-        warnings.append(f"sample rates differ: {listed}; each was resampled from its own")
-    absent = [label for label in corpus.labels if label not in set(frame["label_filename"])]
-    return warnings + [f"no clip of the class {label!r}" for label in absent]

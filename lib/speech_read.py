@@ -1,10 +1,12 @@
 """The clips of a corpus read, checked and resampled on all cores, in order, in bounded memory."""
 
 import hashlib
+import itertools
 import multiprocessing
+import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -12,10 +14,12 @@ from dataclasses import dataclass
 from lib.audio import BadAudio, Clip, load
 from lib.errors import UserError
 from lib.pool import n_cores
-from lib.speech_source import Source, read
+from lib.speech_listing import Listing, Source
+from lib.speech_source import read
 
 CLIPS_PER_TASK, BYTES_PER_TASK = 16, 4_000_000
 TASKS_AHEAD = 3  # per worker: that wait, run, or are done and not yet taken
+SOURCES_AHEAD = 1000  # that are hashed before the first of them is waited for
 CLIPS_PER_WORKER = 100  # a process takes as long to start as to read so many
 
 
@@ -29,7 +33,7 @@ class Reading:
 
 
 def read_clips(
-    sources: Sequence[Source], *, max_seconds: float, workers: int | None = None
+    sources: Listing, *, max_seconds: float, workers: int | None = None
 ) -> Generator[Reading]:
     """What comes of each source, in order; the result does not depend on the workers.
 
@@ -68,20 +72,21 @@ def read_clips(
             raise
 
 
-def hash_sources(sources: Sequence[Source]) -> Iterator[str | None]:
+def hash_sources(sources: Listing) -> Iterator[str | None]:
     """The SHA-256, in hex, of the bytes of each source, in order; None where there are none."""
     with ThreadPoolExecutor(n_cores()) as pool:  # hashing and unpacking release the lock
-        yield from pool.map(_hash, sources)
+        for batch in itertools.batched(sources, SOURCES_AHEAD):
+            yield from pool.map(_hash, batch)
 
 
-def _tasks(sources: Sequence[Source]) -> Iterator[list[Source]]:
+def _tasks(sources: Listing) -> Iterator[list[Source]]:
     """The sources in portions that are small by number and by bytes."""
     task: list[Source] = []
     n_bytes = 0
     for source in sources:
         task.append(source)
-        if source.member is None and source.file.is_file():
-            n_bytes += source.file.stat().st_size
+        if source.member is None and os.path.isfile(source.file):
+            n_bytes += os.path.getsize(source.file)
         if len(task) == CLIPS_PER_TASK or n_bytes >= BYTES_PER_TASK:
             yield task
             task, n_bytes = [], 0

@@ -1,16 +1,17 @@
-"""Which clips a corpus has and what is known of each: ShEMO as people have it, or a manifest."""
+"""Which clips ShEMO has, in any form in which people have it, and what is known of each."""
 
+import os
+import posixpath
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from lib import zips
 from lib.audio import BadAudio, read_bytes
 from lib.audio_header import SUFFIXES
 from lib.errors import UserError
 from lib.files import read_json
+from lib.speech_listing import Corpus, Listing, Source, clip_name
 
 # The report's order: anger, neutral, sadness, fear, surprise, happiness.
 SHEMO_LABELS = ("A", "N", "S", "F", "W", "H")
@@ -22,44 +23,6 @@ SHEMO_PARTS = ("female", "male")
 TRANSCRIPTS = "modified_shemo.json"
 MARKER = "SAMPLE"  # a folder that holds this file is a sample, not a result
 AUDIO_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """One clip of a corpus before it is read.
-
-    Attributes:
-        path: as in the corpus, with slashes, such as female/F01A01.wav.
-        file: the file, or the zip file that holds it.
-        member: its name in the zip file, or None.
-        label_filename, label_transcript: class by either version; "" where it is not known.
-        speaker, gender, transcript, split: "" where they are not known; gender is F or M.
-    """
-
-    path: str
-    file: Path
-    member: str | None = None
-    label_filename: str
-    label_transcript: str = ""
-    speaker: str = ""
-    gender: str = ""
-    transcript: str = ""
-    split: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """The clips of a corpus, sorted by path, and its classes in their order.
-
-    Attributes:
-        name: "shemo" or None.
-        sample: whether it is generated data.
-    """
-
-    sources: tuple[Source, ...]
-    labels: tuple[str, ...]
-    name: str | None = None
-    sample: bool = False
 
 
 def shemo(folder: Path, *, transcripts: Path | None = None) -> Corpus:
@@ -79,23 +42,26 @@ def shemo(folder: Path, *, transcripts: Path | None = None) -> Corpus:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; fetch ShEMO, or name a folder with --data")
-    found = _shemo_files(folder)
-    names = _by_name(found, folder)
-    known: Mapping[str, Any] = {}
+    places = _shemo_files(folder)
+    paths = _by_name(places, folder)
+    known: Mapping[str, tuple[str, str]] = {}
     if transcripts is not None or (folder / TRANSCRIPTS).is_file():
         known = _read_transcripts(transcripts or folder / TRANSCRIPTS)
-    halves = any("/" in path for path in found)
-    for name in sorted(known.keys() - names.keys()):
-        path = f"{SHEMO_PARTS[name[0] == 'M']}/{name}.wav" if halves else f"{name}.wav"
-        names[name] = _source(path, folder / path)
-    sources = []
-    for name, source in names.items():
+    halves = any("/" in path for path in places)
+    for name in known.keys() - paths.keys():
+        paths[name] = f"{SHEMO_PARTS[name[0] == 'M']}/{name}.wav" if halves else f"{name}.wav"
+        places[paths[name]] = folder, None
+    sources = Listing()
+    for name, path in paths.items():
         match = SHEMO_NAME.fullmatch(name)
         assert match is not None
+        within, member = places[path]
         emotion, transcript = known.get(name, ("", ""))
-        sources.append(
-            replace(
-                source,
+        sources.add(
+            Source(
+                path=path,
+                within=within,
+                member=member,
                 label_filename=match[2],
                 label_transcript=emotion,
                 transcript=transcript,
@@ -104,7 +70,7 @@ def shemo(folder: Path, *, transcripts: Path | None = None) -> Corpus:
             )
         )
     return Corpus(
-        sources=tuple(sorted(sources, key=lambda source: source.path)),
+        sources=sources,
         labels=SHEMO_LABELS,
         name="shemo",
         sample=(folder / MARKER).exists(),
@@ -120,62 +86,66 @@ def read(source: Source) -> bytes:
     if source.member is None:
         return read_bytes(source.file)
     try:
-        return zips.read(source.file, source.member)
+        return zips.read(source.within, source.member)
     except zips.DamagedMember as error:
         raise BadAudio("damaged", str(error)) from None
 
 
-def _shemo_files(folder: Path) -> dict[str, Source]:
-    """The audio files of both halves by their path in the corpus."""
-    found: dict[str, Source] = {}
+def audio_files(folder: Path, below: str = "", *, deep: bool = True) -> Iterator[str]:
+    """The audio files of a folder and, if `deep`, the folders in it: paths from it, with slashes.
+
+    Links to folders are not followed, below `below`.
+    """
+    with os.scandir(os.path.join(folder, below)) as entries:
+        for entry in entries:
+            path = posixpath.join(below, entry.name)
+            if _is_audio(path):
+                yield path
+            if deep and entry.is_dir(follow_symlinks=False):
+                yield from audio_files(folder, path)
+
+
+def _shemo_files(folder: Path) -> dict[str, tuple[Path, str | None]]:
+    """The audio files of both halves: path in the corpus → `within` and `member` of a Source."""
+    found: dict[str, tuple[Path, str | None]] = {}
     for part in SHEMO_PARTS:
-        below, packed = folder / part, folder / f"{part}.zip"
-        if below.is_dir():
-            paths = {path.relative_to(folder).as_posix(): path for path in below.rglob("*")}
-            found |= {name: _source(name, path) for name, path in _audio(paths).items()}
+        packed = folder / f"{part}.zip"
+        if (folder / part).is_dir():
+            found |= dict.fromkeys(audio_files(folder, part), (folder, None))
         elif packed.is_file():
             for member in filter(_is_audio, zips.members(packed)):
-                name = f"{part}/{PurePosixPath(member).name}"
-                if name in found:
-                    raise UserError(f"{packed} holds {name} twice, in different folders")
-                found[name] = _source(name, packed, member)
+                path = f"{part}/{posixpath.basename(member)}"
+                if path in found:
+                    raise UserError(f"{packed} holds {path} twice, in different folders")
+                found[path] = packed, member
     if not found:
-        paths = {path.name: path for path in folder.iterdir()}
-        found = {name: _source(name, path) for name, path in _audio(paths).items()}
+        found = dict.fromkeys(audio_files(folder, deep=False), (folder, None))
     if not found:
         wanted = "female/ and male/, female.zip and male.zip, or F01A01.wav and so on"
         raise UserError(f"{folder} holds none of ShEMO's recordings; put {wanted} there")
     return found
 
 
-def _source(name: str, file: Path, member: str | None = None) -> Source:
-    return Source(path=name, file=file, member=member, label_filename="")
-
-
-def _audio(paths: Mapping[str, Path]) -> dict[str, Path]:
-    return {name: path for name, path in paths.items() if _is_audio(name)}
-
-
 def _is_audio(name: str) -> bool:
     """Whether a path is of an audio file, not one that macOS leaves (._NAME, __MACOSX)."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in AUDIO_SUFFIXES and not hidden
+    parts = posixpath.normpath(name).split("/")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return posixpath.splitext(parts[-1])[1].lower() in AUDIO_SUFFIXES and not hidden
 
 
-def _by_name(found: Mapping[str, Source], folder: Path) -> dict[str, Source]:
-    """The sources by clip name, such as F01A01."""
-    names: dict[str, Source] = {}
-    unknown = [path for path in found if not SHEMO_NAME.fullmatch(PurePosixPath(path).stem)]
+def _by_name(found: Iterable[str], folder: Path) -> dict[str, str]:
+    """The paths by clip name, such as F01A01."""
+    paths: dict[str, str] = {}
+    unknown = [path for path in found if not SHEMO_NAME.fullmatch(clip_name(path))]
     if unknown:
         kind = "as F01A01 (sex, speaker, one of A N S F W H, number); give others by --manifest"
         raise UserError(f"{folder}: {some(unknown)} not named as in ShEMO, {kind}")
-    for path, source in found.items():
-        name = PurePosixPath(path).stem
-        if name in names:
-            raise UserError(f"{folder} holds {name} twice: {names[name].path} and {path}")
-        names[name] = source
-    return names
+    for path in found:
+        name = clip_name(path)
+        if name in paths:
+            raise UserError(f"{folder} holds {name} twice: {paths[name]} and {path}")
+        paths[name] = path
+    return paths
 
 
 def some(values: Iterable[str], n: int = 3) -> str:

@@ -9,6 +9,7 @@ from sklearn.model_selection import train_test_split
 
 from lib.emobox import read_list
 from lib.errors import UserError
+from lib.speech_listing import clip_name
 from lib.text_source import SPLITS
 
 PROTOCOLS = ("speaker", "report", "emobox", "manifest")
@@ -79,7 +80,7 @@ def assign(
     n_folds = N_FOLDS if protocol == "speaker" else 1
     if not 1 <= fold <= n_folds:
         raise UserError(f"--split {protocol} has the folds 1 to {n_folds}, not {fold}")
-    stem = manifest["path"].map(lambda path: Path(path).stem)
+    stem = manifest["path"].map(clip_name)
     order = pd.DataFrame({"stem": stem, "path": manifest["path"]}).sort_values(["stem", "path"])
     rows, of_clip = manifest.loc[order.index], labels(manifest, version).loc[order.index]
     if protocol == "speaker":
@@ -237,7 +238,7 @@ def _emobox(rows: pd.DataFrame, of_clip: pd.Series, version: str, path: Path | N
         remedy = "get it with scripts.fetch_shemo, name it with --emobox"
         raise UserError(f"--split emobox needs EmoBox's list; {remedy}")
     listed = read_list(path)
-    split = rows["path"].map(lambda name: listed.get(Path(name).stem, ""))
+    split = rows["path"].map(lambda name: listed.get(clip_name(name), ""))
     if not {"train", "test"} <= set(split):
         raise UserError(f"{path} lists no clips, or no tests, of this corpus; is it ShEMO?")
     trains = (split == "train") & of_clip.notna()

@@ -4,7 +4,7 @@ import re
 import stat
 import threading
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lib.errors import UserError
 
@@ -66,9 +66,8 @@ def read(path: Path, member: str) -> bytes:
 def _problem(info: zipfile.ZipInfo) -> str:
     """Why an entry of a zip file is not to be opened, or ""."""
     name = info.filename.replace("\\", "/")
-    parts = PurePosixPath(name)
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if parts.is_absolute() or ".." in parts.parts or re.match("[A-Za-z]:", name):
+    if name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
         return "a path that leads out of it"
     if any(ord(char) < 32 for char in name):
         return "a name with control characters"

@@ -52,7 +52,7 @@ def main(cfg: Config) -> Result:
     corpus = shemo(Path(cfg.data))
     if any(source.member is not None for source in corpus.sources):
         raise UserError(f"{cfg.data} holds zip files; unpack them, as bare decoding reads files")
-    paths = [str(source.file) for source in corpus.sources]
+    paths = [source.file for source in corpus.sources]
     n_workers = cfg.workers or n_cores()
     bare_s, core_s, peaks = [], [], []
     for turn in range(cfg.repeats):

@@ -60,7 +60,7 @@ def main(cfg: Config) -> Path:
     for part, url in zip(SHEMO_PARTS, (cfg.female, cfg.male), strict=True):
         _fetch_recordings(url, folder, part, force=cfg.force)
     sources = shemo(folder).sources
-    n_there = sum(source.member is not None or source.file.is_file() for source in sources)
+    n_there = sum(source.member is not None or Path(source.file).is_file() for source in sources)
     print(f"{folder}: {n_there} of {len(sources)} recordings; scripts.prepare_shemo checks them")
     return folder
 

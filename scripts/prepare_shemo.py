@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
-from lib.speech_source import Corpus, shemo
+from lib.speech_listing import Corpus
+from lib.speech_source import shemo
 from scripts import _cli
 
 

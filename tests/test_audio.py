@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib.audio import MIN_SAMPLES, REASONS, BadAudio, load
+from lib.audio import MIN_SAMPLES, REASONS, BadAudio, load, read_bytes
 from lib.audio_header import container
 
 RATE = 16_000
@@ -29,7 +29,7 @@ def encode(
     return out.getvalue()
 
 
-def reason_of(data: bytes | Path, *, name: str = "a.wav", max_seconds: float = 60.0) -> str:
+def reason_of(data: bytes, *, name: str = "a.wav", max_seconds: float = 60.0) -> str:
     with pytest.raises(BadAudio) as caught:
         load(data, name=name, max_seconds=max_seconds)
     assert caught.value.reason in REASONS
@@ -99,9 +99,11 @@ def test_a_place_before_the_start_is_asked_for_without_a_traceback(
     assert told == []
 
 
-def test_a_missing_file_and_a_folder_are_no_audio(tmp_path: Path) -> None:
-    assert reason_of(tmp_path / "a.wav") == "missing"
-    assert reason_of(tmp_path) == "unreadable"
+@pytest.mark.parametrize(("name", "reason"), [("nothing.wav", "missing"), ("", "unreadable")])
+def test_a_missing_file_and_a_folder_are_no_audio(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(BadAudio) as caught:
+        read_bytes(str(tmp_path / name))
+    assert caught.value.reason == reason
 
 
 def test_length_is_judged_by_the_limit_that_is_given() -> None:

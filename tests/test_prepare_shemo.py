@@ -16,9 +16,10 @@ from lib import zips
 from lib.errors import UserError
 from lib.files import remove, sha256
 from lib.packed import COLUMNS, open_packed, read_manifest, read_meta, shard_name
+from lib.pretrain.source import recordings
 from lib.speech_manifest import read_manifest as read_table
 from lib.speech_read import read_clips
-from lib.speech_source import SHEMO_LABELS, Corpus, shemo
+from lib.speech_source import SHEMO_LABELS, shemo
 from scripts import fetch_shemo, prepare_shemo
 from scripts.prepare_shemo import Config
 
@@ -146,7 +147,10 @@ def test_folders_zip_files_and_one_flat_folder_give_the_same_clips(folder: Path)
 
 
 def test_order_and_number_of_workers_change_nothing(folder: Path) -> None:
-    sources = shemo(folder).sources * 5
+    five = folder.parent / "five"
+    for number in range(5):
+        shutil.copytree(folder, five / str(number))
+    sources = recordings(five).sources
     one, two = (list(read_clips(sources, max_seconds=60, workers=n)) for n in (1, 2))
     assert len(one) == len(two) == 40
     for a, b in zip(one, two, strict=True):
@@ -241,7 +245,7 @@ def test_an_interruption_leaves_nothing(folder: Path, monkeypatch: pytest.Monkey
     def interrupt(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lib.speech_prepare._write", interrupt)
+    monkeypatch.setattr("lib.speech_prepare._write_meta", interrupt)
     with pytest.raises(KeyboardInterrupt):
         prepare_shemo.main(config(folder))
     assert left_in(folder.parent / "prepared") == set()
@@ -403,8 +407,8 @@ def test_paths_of_a_table_may_begin_elsewhere(folder: Path) -> None:
     path = table(folder.parent, HEADER + TWO)
     corpus = read_table(path, root=folder)
     assert [source.file for source in corpus.sources] == [
-        folder / "female/F01A01.wav",
-        folder / "male/M01A01.wav",
+        f"{folder}/female/F01A01.wav",
+        f"{folder}/male/M01A01.wav",
     ]
 
 
@@ -457,8 +461,8 @@ def test_labels_of_a_table_must_fit(folder: Path, labels: tuple[str, ...], words
 def test_the_same_clips_in_another_order_of_rows_are_the_same_corpus(folder: Path) -> None:
     first = read_table(table(folder, HEADER + TWO))
     second = read_table(table(folder, HEADER + "".join(reversed(TWO.splitlines(True)))))
-    assert first == second
-    assert isinstance(first, Corpus)
+    assert [*first.sources] == [*second.sources]
+    assert first.labels == second.labels
 
 
 def fetch_config(folder: Path, **options: str) -> fetch_shemo.Config:

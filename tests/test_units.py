@@ -17,7 +17,7 @@ from lib.pretrain import features as units_features
 from lib.pretrain import units
 from lib.pretrain.features import MFCC_FRAMES, Frames, frames_of, mfcc
 from lib.pretrain.units import Track
-from lib.speech_source import Corpus, Source
+from lib.speech_listing import Corpus, Listing, Source
 from scripts import cluster_units
 from scripts.cluster_units import Config
 
@@ -41,27 +41,25 @@ def change_s(number: int) -> float:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty clips of two tones, of odd lengths, at five sample rates, by five speakers."""
     raw = tmp_path_factory.mktemp("raw")
-    sources = []
+    sources = Listing()
     for number in range(30):
         rate, speaker = RATES[number % 5], number // 5
         seconds = 0.7 + 0.0171 * number
         wave = tones(seconds, rate, first=number % 2, change=change_s(number))
         soundfile.write(raw / f"{number:02}.wav", wave, rate)
         label = "AB"[number % 2]
-        sources.append(
+        sources.add(
             Source(
                 path=f"{number:02}.wav",
-                file=raw / f"{number:02}.wav",
+                within=raw,
                 label_filename=label,
                 label_transcript=label,
                 speaker=f"s{speaker}",
-                gender="",
-                transcript="",
                 split=SPLITS[number % 5],
             )
         )
     folder = tmp_path_factory.mktemp("prepared") / "tones"
-    corpus = Corpus(sources=tuple(sources), labels=("A", "B"), sample=True)
+    corpus = Corpus(sources=sources, labels=("A", "B"), sample=True)
     speech_prepare.prepare(corpus, folder, workers=1)
     return folder
 

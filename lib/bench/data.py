@@ -91,7 +91,7 @@ def speech_files(
                     samples, _ = speech_sample.render(clip)
                     longer = np.resize(samples // 2, int(seconds * RATE))
                     longer = longer + _note(NOTES[clip.emotion], len(longer))
-                    paths = [f"{name}/{i:04d}-{copy:02d}.wav" for copy in range(copies)]
+                    paths = [f"{name}/{copy:03d}-{i:04d}.wav" for copy in range(copies)]
                     speech_sample.write_wav(staged / paths[0], longer, sample_rate=RATE)
                     for path in paths[1:]:
                         (staged / path).hardlink_to(staged / paths[0])

@@ -34,7 +34,7 @@ def speech(job: Job, *, device: str) -> Measured:
     """
     corpus = read_manifest(Path(job.data))
     started = time.perf_counter()
-    paths = [str(source.file) for source in corpus.sources]
+    paths = [source.file for source in corpus.sources]
     with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
         waves = pool.map(waveform, paths)
     numbers = {label: number for number, label in enumerate(corpus.labels)}
@@ -97,5 +97,5 @@ def preparation(data: str, *, ours: bool, out: str, device: str) -> Measured:
         if ours:
             prepare(corpus, Path(folder) / "prepared", workers=n_cores())
         else:
-            bare([str(source.file) for source in corpus.sources], workers=n_cores())
+            bare([source.file for source in corpus.sources], workers=n_cores())
         return Measured(seconds=time.perf_counter() - started)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from lib import speech_source
 from lib.errors import UserError
-from lib.speech_source import MARKER, Corpus, Source
+from lib.speech_listing import Corpus, Listing, Source
+from lib.speech_source import MARKER
 
 
 def recordings(folder: Path) -> Corpus:
@@ -15,12 +16,10 @@ def recordings(folder: Path) -> Corpus:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder of recordings")
-    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    found = speech_source._audio(paths)
-    if not found:
+    sources = Listing()
+    for path in speech_source.audio_files(folder):
+        sources.add(Source(path=path, within=folder))
+    if not sources:
         suffixes = " ".join(speech_source.AUDIO_SUFFIXES)
         raise UserError(f"{folder} holds no audio file ({suffixes})")
-    sources = tuple(
-        Source(path=name, file=found[name], label_filename="") for name in sorted(found)
-    )
     return Corpus(sources=sources, labels=(), sample=(folder / MARKER).exists())
