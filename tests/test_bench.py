@@ -197,7 +197,9 @@ def test_memory_counts_what_a_command_holds_and_not_the_files_it_maps(tmp_path: 
         peak_of([sys.executable, "-c", "raise SystemExit('no')"], folder=tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"clips": 150}, {"clips": 0}, {"times": 0}, {"steps": 0}])
+@pytest.mark.parametrize(
+    "change", [{"clips": 150}, {"clips": 0}, {"times": 0}, {"steps": 0}, {"repeats": 0}]
+)
 def test_wrong_sizes_of_the_memory_benchmark_are_refused(
     change: dict[str, Any], tmp_path: Path
 ) -> None:
