@@ -19,6 +19,7 @@ MAX_SEMITONES = 1.0
 SPEED = (0.9, 1.1)
 FULL_SCALE = 32768
 PARAMETERS = ("noise", "shift_s", "n_semitones", "speed")
+Task = tuple[int, str, int, Mapping[str, float]]  # id and path of a clip, variant, parameters
 UNTOUCHED = dict(zip(PARAMETERS, (0.0, 0.0, 0.0, 1.0), strict=True))
 
 
@@ -97,20 +98,21 @@ def default_rows(manifest: pd.DataFrame, *, n_variants: int, seed: int) -> pd.Da
         id, variant (0 is the clip itself, then 1 to n_variants), noise (standard deviation, of
         full scale), shift_s, n_semitones and speed; the rows of a clip stand together.
     """
-    rows: list[dict[str, Any]] = []
-    columns = (manifest[name].tolist() for name in ("id", "path", "rms"))
-    for clip, path, rms in zip(*columns, strict=True):
-        rows.append({"id": clip, "variant": 0} | UNTOUCHED)
-        for variant in range(1, n_variants + 1):
+    n_clips, of_clip = len(manifest), 1 + n_variants
+    parameters = np.tile(np.array(list(UNTOUCHED.values())), (n_clips, of_clip, 1))
+    clips = zip(manifest["path"], manifest["rms"], parameters, strict=True)
+    for path, rms, of_variant in clips:
+        for variant in range(1, of_clip):
             draw = random_stream(seed, path, variant, "parameters").uniform
-            parameters = {
-                "noise": rms * 10 ** (-draw(*SNR_DB) / 20),
-                "shift_s": draw(-MAX_SHIFT_S, MAX_SHIFT_S),
-                "n_semitones": draw(-MAX_SEMITONES, MAX_SEMITONES),
-                "speed": draw(*SPEED),
-            }
-            rows.append({"id": clip, "variant": variant} | parameters)
-    return pd.DataFrame(rows)
+            of_variant[variant] = (
+                rms * 10 ** (-draw(*SNR_DB) / 20),
+                draw(-MAX_SHIFT_S, MAX_SHIFT_S),
+                draw(-MAX_SEMITONES, MAX_SEMITONES),
+                draw(*SPEED),
+            )
+    columns = dict(zip(PARAMETERS, parameters.reshape(-1, len(PARAMETERS)).T, strict=True))
+    ids, variants = np.repeat(manifest["id"].to_numpy(), of_clip), np.arange(of_clip)
+    return pd.DataFrame({"id": ids, "variant": np.tile(variants, n_clips), **columns})
 
 
 def report_rows(
@@ -179,7 +181,7 @@ class Render:
     packed: Packed
     seed: int
 
-    def __call__(self, row: tuple[int, str, int, Mapping[Any, float]]) -> np.ndarray:
+    def __call__(self, row: Task) -> np.ndarray:
         """(n,) int16 at 16 kHz of the row (id, path, variant, parameters).
 
         Noise, shift, pitch and speed are changed in the report's order; what passes full scale is

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,20 +170,24 @@ def _write(
     progress: Progress | None,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Write the variants into `folder`; (the rows with their places, SHA-256 of the shards)."""
-    paths, lengths = manifest["path"].tolist(), manifest["n_samples"].tolist()
-    places = [(-1, -1, lengths[clip]) for clip in rows["id"]]
+    places = np.full((len(rows), 3), -1)
+    places[:, 2] = manifest["n_samples"].to_numpy()[rows["id"]]
     variants = rows[rows["variant"] > 0]
-    parameters = variants[list(augment.PARAMETERS)].to_dict("records")
-    keys = zip(variants["id"].tolist(), variants["variant"].tolist(), parameters, strict=True)
-    tasks = [(clip, paths[clip], variant, values) for clip, variant, values in keys]
-    n_paying = math.ceil(len(tasks) / VARIANTS_PER_WORKER)
+    n_paying = math.ceil(len(variants) / VARIANTS_PER_WORKER)
     n_workers = max(1, min(n_cores(), n_paying)) if workers is None else workers
     with PackedWriter(folder) as writer:
-        made = ordered(render, tasks, workers=n_workers)
+        made = ordered(render, _tasks(variants, manifest["path"]), workers=n_workers)
         for n, (row, samples) in enumerate(zip(variants.index, made, strict=True), start=1):
             places[row] = (*writer.add(samples), len(samples))
             if progress:
-                progress(n, len(tasks))
+                progress(n, len(variants))
     placed = rows.assign(label=rows.get("label", ""))
-    placed[["shard", "offset", "n_samples"]] = np.array(places)
+    placed[["shard", "offset", "n_samples"]] = places
     return placed[list(COLUMNS)], writer.sha256
+
+
+def _tasks(variants: pd.DataFrame, paths: pd.Series) -> Iterator[augment.Task]:
+    """What to render, made as it is needed."""
+    columns = variants[["id", "variant", *augment.PARAMETERS]]
+    for clip, variant, *values in columns.itertuples(index=False, name=None):
+        yield clip, paths[clip], variant, dict(zip(augment.PARAMETERS, values, strict=True))
