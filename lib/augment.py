@@ -19,8 +19,8 @@ MAX_SEMITONES = 1.0
 SPEED = (0.9, 1.1)
 FULL_SCALE = 32768
 PARAMETERS = ("noise", "shift_s", "n_semitones", "speed")
-Task = tuple[int, str, int, Mapping[str, float]]  # id and path of a clip, variant, parameters
 UNTOUCHED = dict(zip(PARAMETERS, (0.0, 0.0, 0.0, 1.0), strict=True))
+Task = tuple[int, str, int, Mapping[str, float]]  # id and path of a clip, variant, parameters
 
 
 def add_noise(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib import cache, checkpoints, optim, parallel, predict, runs, surgery, train
+from lib import cache, checkpoints, json_lines, optim, parallel, predict, runs, surgery, train
 from lib.cache import Caching
 from lib.corpus import Corpus
 from lib.course import course
@@ -190,8 +190,8 @@ def train_to_end(
             seconds = time.perf_counter() - started
             timing = {"step": state.step, "seconds": seconds, "validation_s": record.pop("seconds")}
             if parallel.rank() == 0:
-                runs.append(run.folder / "metrics.jsonl", record)
-                runs.append(run.folder / "timing.jsonl", timing)
+                json_lines.append(run.folder / "metrics.jsonl", record)
+                json_lines.append(run.folder / "timing.jsonl", timing)
                 if record["better"] and options.select == "best":
                     _select(run, task, state, options)
         if _is_due(saving, state.step, saved_at, validates=validates):
@@ -209,7 +209,7 @@ def train_to_end(
     if parallel.rank() == 0:
         if options.select == "last":
             _select(run, task, state, options)
-        runs.append(run.folder / "metrics.jsonl", end)
+        json_lines.append(run.folder / "metrics.jsonl", end)
         checkpoints.clear(run.checkpoints)
     run.trained = True
     yield end
@@ -300,13 +300,13 @@ def _restore(run: Run, state: State, found: Checkpoint | None) -> None:
     metrics = run.folder / "metrics.jsonl"
     if found is None:
         if parallel.rank() == 0:
-            runs.cut_back(metrics, 0)
+            json_lines.cut_back(metrics, 0)
         return
     tensors, numbers, damaged = found
     run.notes += [f"passed over a damaged checkpoint ({problem})" for problem in damaged]
     try:
         if parallel.rank() == 0:
-            runs.cut_back(metrics, numbers["n_bytes"])
+            json_lines.cut_back(metrics, numbers["n_bytes"])
         state.restore(tensors, numbers)
     except (KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]

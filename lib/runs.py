@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib import files
+from lib import files, json_lines
 from lib.errors import UserError
 from lib.shapes import misfit
 
@@ -215,51 +215,16 @@ def read_config(folder: Path, *, options: Mapping[str, Any] | None = None) -> di
     return dict(config)
 
 
-def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object as one line, and make sure it is on the disk."""
-    with files.naming(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one a line; a torn last line is left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        with contextlib.suppress(json.JSONDecodeError):
-            records.append(json.loads(line))
-    return [record for record in records if isinstance(record, dict)]
-
-
-def cut_back(path: Path, n_bytes: int) -> None:
-    """Cut a file back to the length it had at a checkpoint.
-
-    Raises:
-        UserError: if it is shorter than that.
-    """
-    size = path.stat().st_size if path.exists() else 0
-    if size < n_bytes:
-        raise UserError(
-            f"{path} has {size} bytes, {n_bytes} when the checkpoint was written; start the run "
-            "again with --force"
-        )
-    if size > n_bytes:
-        os.truncate(path, n_bytes)
-
-
 def is_trained(folder: Path) -> bool:
     """Whether a run's training has ended well; its `best/` is then final."""
-    records = read_lines(folder / "metrics.jsonl")
+    records = json_lines.read(folder / "metrics.jsonl")
     return bool(records and records[-1].get("event") == "end")
 
 
 def train_seconds(folder: Path) -> float:
     """Seconds of training, validation included; parts that were done twice count once."""
     by_step = {}
-    for record in read_lines(folder / "timing.jsonl"):
+    for record in json_lines.read(folder / "timing.jsonl"):
         step, seconds = record.get("step"), record.get("seconds")
         if isinstance(step, int) and isinstance(seconds, int | float):
             by_step[step] = seconds

@@ -73,50 +73,6 @@ def prepare(
     return True
 
 
-def _pack(
-    folder: Path,
-    sources: Listing,
-    readings: Generator[Reading],
-    progress: Progress | None,
-) -> "_Packed":
-    """Write the clips and their rows as they come; none is kept."""
-    audio, skipped = ListDigest(), []
-    with (
-        contextlib.closing(readings),
-        PackedWriter(folder) as shards,
-        _ManifestWriter(folder) as manifest,
-    ):
-        for number, (source, reading) in enumerate(zip(sources, readings, strict=True), 1):
-            audio.add([source.path, reading.sha256])
-            if reading.clip is None:
-                reason = {"path": source.path, "label": source.label_filename}
-                skipped.append(reason | {"reason": str(reading.bad)})
-            else:
-                manifest.add(source, reading.clip, shards.add(reading.clip.samples))
-            if progress:
-                progress(number, len(sources))
-    return _Packed(
-        manifest=manifest, skipped=skipped, audio=audio.hexdigest(), shards=shards.sha256
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Packed:
-    """What packing leaves.
-
-    Attributes:
-        manifest: closed; its counts.
-        skipped: path, label and reason of each bad clip.
-        audio: digest of the paths and the bytes of all files, bad ones too.
-        shards: file name → SHA-256.
-    """
-
-    manifest: "_ManifestWriter"
-    skipped: list[dict[str, str]]
-    audio: str
-    shards: dict[str, str]
-
-
 class _ManifestWriter:
     """Writes manifest.csv row by row and counts what meta.json tells of all rows."""
 
@@ -174,6 +130,50 @@ class _ManifestWriter:
             warnings.append(f"sample rates differ: {listed}; each was resampled from its own")
         absent = [label for label in labels if label not in self.labels]
         return warnings + [f"no clip of the class {label!r}" for label in absent]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Packed:
+    """What packing leaves.
+
+    Attributes:
+        manifest: closed; its counts.
+        skipped: path, label and reason of each bad clip.
+        audio: digest of the paths and the bytes of all files, bad ones too.
+        shards: file name → SHA-256.
+    """
+
+    manifest: _ManifestWriter
+    skipped: list[dict[str, str]]
+    audio: str
+    shards: dict[str, str]
+
+
+def _pack(
+    folder: Path,
+    sources: Listing,
+    readings: Generator[Reading],
+    progress: Progress | None,
+) -> _Packed:
+    """Write the clips and their rows as they come; none is kept."""
+    audio, skipped = ListDigest(), []
+    with (
+        contextlib.closing(readings),
+        PackedWriter(folder) as shards,
+        _ManifestWriter(folder) as manifest,
+    ):
+        for number, (source, reading) in enumerate(zip(sources, readings, strict=True), 1):
+            audio.add([source.path, reading.sha256])
+            if reading.clip is None:
+                reason = {"path": source.path, "label": source.label_filename}
+                skipped.append(reason | {"reason": str(reading.bad)})
+            else:
+                manifest.add(source, reading.clip, shards.add(reading.clip.samples))
+            if progress:
+                progress(number, len(sources))
+    return _Packed(
+        manifest=manifest, skipped=skipped, audio=audio.hexdigest(), shards=shards.sha256
+    )
 
 
 def _judge(

@@ -29,6 +29,7 @@ def members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
+    # Of a version that is not known; with a name that is not UTF-8, or an offset below 0.
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); download it again") from None
     total = sum(info.file_size for info in infos)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import launch, made_model, runs
+from lib import json_lines, launch, made_model, runs
 from lib.errors import UserError
 from lib.options import Training, check
 from scripts._flags import RunFlags, training_options
@@ -128,7 +128,7 @@ def _tell(run: Path, folder: Path, sample: bool) -> None:
     """Draw the curves, and print what was reached."""
     from lib.pretrain import figures as pretrain_figures
 
-    records = runs.read_lines(run / "metrics.jsonl")
+    records = json_lines.read(run / "metrics.jsonl")
     records = [record for record in records if record["event"] == "validation"]
     picture = run / "figures" / "training.png"
     pretrain_figures.curves(picture, records, title=f"{folder.name}: {run.name}", sample=sample)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from lib import figures, files, runs
+from lib import figures, files, json_lines
 from lib.errors import UserError
 from lib.study import compare, page, results
 from lib.study import figures as study_figures
@@ -75,7 +75,7 @@ PICTURES = ("confusion", "training", "balance")
 
 
 def _validations(run: Path) -> list[dict[str, Any]]:
-    records = runs.read_lines(run / "metrics.jsonl")
+    records = json_lines.read(run / "metrics.jsonl")
     return [record for record in records if record["event"] == "validation"]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lib import files, runs
+from lib import files, json_lines, runs
 from lib.derive import derived, named_heads, with_heads
 from lib.spec import Spec, read_spec
 from scripts import _cli
@@ -98,7 +98,7 @@ def _without_training(
 
         record = {"step": 0, "seed": told["options"]["seed"]}
         surgery.save(run.best, surgery.build(pruned, best=base / "best"), pruned, record=record)
-        runs.append(folder / "metrics.jsonl", {"event": "end", "step": 0, "selected_step": 0})
+        json_lines.append(folder / "metrics.jsonl", {"event": "end", "step": 0, "selected_step": 0})
     n_gone = sum(map(len, spec.kept_heads())) - sum(map(len, pruned.kept_heads()))
     print(f"{folder}: the base run's weights, less {n_gone} heads")
     return folder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import files, packed, runs, sample, scratch_bert, scratch_hubert, speech_sample
+from lib import files, json_lines, packed, runs, sample, scratch_bert, scratch_hubert, speech_sample
 from lib.encoders import load_encoder
 from lib.errors import UserError
 from lib.pretrain import output as pretrain
@@ -80,7 +80,7 @@ def test_a_model_learns_and_is_an_ordinary_folder_that_says_from_what(
         Path(config(world, tmp_path).model)
     )
     (run,) = (tmp_path / "runs" / "pretrain" / "new").glob("*-s0")
-    records = runs.read_lines(run / "metrics.jsonl")[:-1]
+    records = json_lines.read(run / "metrics.jsonl")[:-1]
     assert len(records) == 3
     assert records[-1]["loss"] < records[0]["loss"]
     wanted = {"masked_accuracy", "accuracy"} | (

@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 import torch
 
-from lib import launch, parallel, runs, sample, scratch_bert, scratch_hubert, speech_sample
+from lib import json_lines, launch, parallel, sample, scratch_bert, scratch_hubert, speech_sample
 from scripts import cluster_units, prepare_audio, pretrain_bert, pretrain_hubert
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def records(world: Path, name: str, *, ranks: int) -> list[dict[str, Any]]:
     (path,) = (world / str(ranks) / "runs" / "pretrain" / name).glob("*/metrics.jsonl")
-    return [record for record in runs.read_lines(path) if record["event"] == "validation"]
+    return [record for record in json_lines.read(path) if record["event"] == "validation"]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

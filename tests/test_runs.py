@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib import files, runs
+from lib import files, json_lines, runs
 from lib.errors import UserError
 
 
@@ -85,19 +85,19 @@ def test_runs_with_folds_say_so_in_their_name(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_left_out_and_a_file_is_cut_back(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    runs.append(path, {"step": 1, "x": 0.1})
+    json_lines.append(path, {"step": 1, "x": 0.1})
     size = path.stat().st_size
-    runs.append(path, {"step": 2})
+    json_lines.append(path, {"step": 2})
     with path.open("a") as file:
         file.write('{"step": 3, "lo')
-    assert [record["step"] for record in runs.read_lines(path)] == [1, 2]
-    runs.cut_back(path, size)
+    assert [record["step"] for record in json_lines.read(path)] == [1, 2]
+    json_lines.cut_back(path, size)
     assert json.loads(path.read_text()) == {"step": 1, "x": 0.1}
 
 
 def test_parts_that_were_done_twice_count_once_in_the_training_time(tmp_path: Path) -> None:
     for step, seconds in ((5, 2.0), (10, 3.0), (10, 4.0)):
-        runs.append(tmp_path / "timing.jsonl", {"step": step, "seconds": seconds})
+        json_lines.append(tmp_path / "timing.jsonl", {"step": step, "seconds": seconds})
     assert runs.train_seconds(tmp_path) == 6
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lib import checkpoints, files, runs
+from lib import checkpoints, files, json_lines, runs
 from lib.errors import UserError
 from lib.markdown import escape
 from lib.shapes import Whole, are_names, misfit
@@ -89,9 +89,9 @@ def test_metrics_shorter_than_at_the_checkpoint_are_refused(tmp_path: Path) -> N
     path = tmp_path / "metrics.jsonl"
     path.write_text("short")
     with pytest.raises(UserError, match="has 5 bytes, 9 when"):
-        runs.cut_back(path, 9)
+        json_lines.cut_back(path, 9)
     assert path.read_text() == "short"
-    runs.cut_back(path, 2)
+    json_lines.cut_back(path, 2)
     assert path.read_text() == "sh"
 
 
